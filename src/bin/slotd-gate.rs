@@ -1,1 +1,3 @@
+//! Starts and stops what `current` names; needs no slotd.
+
 fn main() {}

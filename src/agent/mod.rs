@@ -1,0 +1,1 @@
+//! One task an app: intake, queue, deployments, the crash-loop watch.

@@ -1,0 +1,1 @@
+//! What comes in: spooled, checked, unpacked; and what `pack` and `lint` make and try.

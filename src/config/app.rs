@@ -1,0 +1,235 @@
+//! An app's settings after validation: every value is there and makes sense.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::time::duration_text;
+use crate::model::{AppName, Template, VersionOrder};
+
+use super::pattern::Pattern;
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AppSettings {
+    /// Its name: the stem of the file.
+    pub name: AppName,
+    /// Whether releases go live by themselves.
+    pub deploy: DeployMode,
+    /// How it moves from slot to slot.
+    pub strategy: Strategy,
+    /// Which version is the higher.
+    pub versions: VersionOrder,
+    /// Where artifacts come from.
+    pub inbox: Inbox,
+    /// The units of a slot, in the order of starting; at least one.
+    pub units: Vec<Unit>,
+    /// How traffic reaches them.
+    pub route: Route,
+    /// The checks of readiness; without any, systemd's word (`notify`) is the proof.
+    pub probes: Vec<Probe>,
+    /// How often and how long they are asked.
+    pub proof: Proof,
+    /// How long the new slot is watched after the switch.
+    #[serde(with = "duration_text")]
+    pub soak: Duration,
+    /// How many slots are kept beside `current` and `fallback`.
+    pub keep: u32,
+    /// The environment of a slot; a changed one makes a new slot.
+    pub env: BTreeMap<String, String>,
+    /// When a live slot counts as crash-looping.
+    pub crash_loop: CrashLoop,
+    /// What is done then.
+    pub on_crash_loop: OnCrashLoop,
+    /// Bounds on what comes in.
+    pub limits: Limits,
+}
+
+/// Whether the highest newer release goes live by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployMode {
+    /// It does.
+    Automatic,
+    /// It waits for an operator.
+    Manual,
+}
+
+/// How an app moves: names for two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// (0, N).
+    StopStart,
+}
+
+/// The drop-in directory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inbox {
+    /// Which names are this app's, and where the version stands in them.
+    pub pattern: Pattern,
+    /// Whether accepted files stay.
+    pub keep: bool,
+}
+
+/// A unit of every slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// The template.
+    pub name: Template,
+    /// N.
+    pub instances: u32,
+    /// Whether old and new may run at once.
+    pub overlap: bool,
+}
+
+/// How traffic reaches the instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Route {
+    /// Not slotd's business.
+    None,
+    /// A shared socket unit, `APP.socket`; an instance accepts from READY=1 on.
+    Socket,
+}
+
+/// A check of readiness, addressed to one instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Probe {
+    /// systemd's word: the unit is active.
+    Notify,
+    /// An HTTP request.
+    Http {
+        /// Where to.
+        address: Address,
+        /// The path, `/` first.
+        path: String,
+        /// Which status is good; 200 to 299 by default.
+        status: Vec<u16>,
+        /// Headers that must be there with this value; `{version}` stands for the slot's version.
+        headers: BTreeMap<String, String>,
+        /// Text that the body must contain; `{version}` as above.
+        body: Option<String>,
+    },
+    /// A TCP connection is accepted.
+    Tcp {
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// A connection to a Unix socket is accepted.
+    Unix {
+        /// Its path; `{instance}` stands for the instance's encoded name.
+        path: String,
+    },
+    /// A oneshot unit, template or not, succeeds; a template gets the instance's name.
+    Unit {
+        /// `web-check@` or `web-check.service`.
+        name: String,
+    },
+}
+
+/// Where an HTTP probe connects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// A Unix socket; `{instance}` stands for the instance's encoded name.
+    Unix(PathBuf),
+}
+
+/// How readiness is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// Between two attempts.
+    #[serde(with = "duration_text")]
+    pub interval: Duration,
+    /// For one attempt.
+    #[serde(with = "duration_text")]
+    pub timeout: Duration,
+    /// Good answers in a row.
+    pub successes: u32,
+    /// From the start job's end to the last success.
+    #[serde(with = "duration_text")]
+    pub deadline: Duration,
+    /// How long the instance must then stay up.
+    #[serde(with = "duration_text")]
+    pub stable_for: Duration,
+}
+
+/// When restarts become a crash loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CrashLoop {
+    /// This many restarts by systemd …
+    pub restarts: u32,
+    /// … within this time.
+    #[serde(with = "duration_text")]
+    pub within: Duration,
+}
+
+/// What a crash loop of the live slot does outside a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCrashLoop {
+    /// It is told.
+    Report,
+    /// It goes back to the fallback.
+    Rollback,
+}
+
+/// Bounds on what comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Bytes of the packed artifact.
+    pub packed_bytes: u64,
+    /// Bytes of all unpacked files together.
+    pub unpacked_bytes: u64,
+    /// Bytes of one unpacked file.
+    pub file_bytes: u64,
+    /// Entries of the archive.
+    pub entries: u64,
+    /// Unpacked bytes for one packed byte.
+    pub ratio: u64,
+    /// Time to unpack.
+    #[serde(with = "duration_text")]
+    pub time: Duration,
+    /// How long a dropped file may stay incomplete before it is told.
+    #[serde(with = "duration_text")]
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        Limits {
+            packed_bytes: 2 * GIB,
+            unpacked_bytes: 8 * GIB,
+            file_bytes: 4 * GIB,
+            entries: 500_000,
+            ratio: 200,
+            time: Duration::from_secs(600),
+            grace: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Proof {
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_secs(2),
+            successes: 2,
+            deadline: Duration::from_secs(60),
+            stable_for: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Default for CrashLoop {
+    fn default() -> Self {
+        CrashLoop { restarts: 5, within: Duration::from_secs(60) }
+    }
+}

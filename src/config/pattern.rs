@@ -1,0 +1,58 @@
+//! The pattern of artifact names: `web-@v.tar.zst`, where `@v` stands for the version.
+
+use serde::Serialize;
+
+/// Endings of packed artifacts, longest first where one ends in another.
+pub const ENDINGS: [&str; 5] = [".tar.zst", ".tar.gz", ".tar.xz", ".tgz", ".tar"];
+
+/// Which names are an app's, and where the version stands in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Pattern {
+    text: String,
+}
+
+impl Pattern {
+    /// Takes the pattern of a settings file; `None` unless `@v` stands in it exactly once, without a `/`.
+    pub fn new(text: &str) -> Option<Self> {
+        (text.matches("@v").count() == 1 && !text.contains('/')).then(|| Pattern { text: text.to_owned() })
+    }
+
+    /// The version part of `file`, if the name is of this pattern. A pattern without a known ending takes any
+    /// of them, and none (a directory).
+    pub fn version_in<'a>(&self, file: &'a str) -> Option<&'a str> {
+        let (head, tail) = self.text.split_once("@v")?;
+        let rest = file.strip_prefix(head)?;
+        let version = match ENDINGS.iter().any(|ending| tail.ends_with(ending)) {
+            true => rest.strip_suffix(tail)?,
+            false => {
+                let stem = ENDINGS.iter().find_map(|ending| rest.strip_suffix(ending)).unwrap_or(rest);
+                stem.strip_suffix(tail)?
+            }
+        };
+        (!version.is_empty()).then_some(version)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_stands_where_the_pattern_says() {
+        let open = Pattern::new("web-@v").expect("pattern");
+        assert_eq!(open.version_in("web-1.4.2.tar.zst"), Some("1.4.2"));
+        assert_eq!(open.version_in("web-1.4.2"), Some("1.4.2"));
+        assert_eq!(open.version_in("web-.tar"), None);
+        assert_eq!(open.version_in("api-1.tar"), None);
+        let closed = Pattern::new("web-@v-linux.tar.xz").expect("pattern");
+        assert_eq!(closed.version_in("web-2-linux.tar.xz"), Some("2"));
+        assert_eq!(closed.version_in("web-2-linux.tar.zst"), None);
+        assert!(Pattern::new("web").is_none() && Pattern::new("@v@v").is_none() && Pattern::new("a/@v").is_none());
+    }
+}

@@ -1,0 +1,275 @@
+//! What goes over the control socket: requests and answers. The command line uses the same types.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::deployment::{Kind, Report};
+use crate::model::evidence::Fault;
+use crate::model::slot::{Quarantine, SlotRecord, SlotState, UnitCount};
+use crate::model::{AppName, AppState, DeploymentId, Digest, SlotName, Timestamp, Version};
+
+/// An error answer: the fault, and the next command where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{fault}")]
+pub struct ApiError {
+    /// What and why.
+    pub fault: Fault,
+    /// What a person can do next, as a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// The daemon: `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// slotd's version.
+    pub version: String,
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// What is wrong with slotd itself: a broken app file, a history that can't be written.
+    pub health: Vec<Fault>,
+    /// The apps, by name.
+    pub apps: Vec<AppStatus>,
+}
+
+/// An app: `GET /v1/apps/APP`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// Its name.
+    pub app: AppName,
+    /// How it does.
+    #[serde(flatten)]
+    pub state: AppState,
+    /// The live slot.
+    pub current: Option<SlotName>,
+    /// The one to go back to.
+    pub fallback: Option<SlotName>,
+    /// "automatic" or "manual".
+    pub deploy: String,
+    /// "stop-start".
+    pub strategy: String,
+    /// The live slot's units, as systemd has them: "web@1.4.2.service active/running".
+    pub units: Vec<String>,
+    /// The deployment under way, if one is.
+    pub deployment: Option<Report>,
+    /// The one that ended last.
+    pub last: Option<Report>,
+    /// What waits: files in the inbox and queued deployments, each with its reason.
+    pub waiting: Vec<WaitingItem>,
+    /// Files in the inbox that were refused.
+    pub refused: Vec<RefusedItem>,
+    /// What an operator should know: "accepts unsigned artifacts", "members of slotd-deploy can deploy".
+    pub notes: Vec<String>,
+}
+
+/// Something that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingItem {
+    /// A file or a version.
+    pub what: String,
+    /// For what.
+    pub reason: String,
+}
+
+/// A refused file that stays in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedItem {
+    /// Its name.
+    pub file: String,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// A slot in `GET /v1/apps/APP/slots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotInfo {
+    /// Its name.
+    pub slot: SlotName,
+    /// Its state.
+    #[serde(flatten)]
+    pub state: SlotState,
+    /// Whether `fallback` names it.
+    pub fallback: bool,
+    /// The packed bytes.
+    pub artifact: Option<Digest>,
+    /// When it was published or refused.
+    pub created: Timestamp,
+    /// Bytes of its artifact.
+    pub bytes: u64,
+    /// Who brought it.
+    pub by: String,
+    /// The message that came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The commit that it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// `GET /v1/apps/APP/slots/SLOT`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotDetail {
+    /// The line of the list.
+    pub info: SlotInfo,
+    /// The record; not there for a release that was refused.
+    pub record: Option<SlotRecord>,
+    /// The units that run it.
+    pub units: Vec<UnitCount>,
+    /// Its quarantine, if it is.
+    pub quarantine: Option<Quarantine>,
+    /// Files and bytes of its tree.
+    pub files: Option<u64>,
+    /// Where the tree lies.
+    pub tree_path: Option<String>,
+}
+
+/// `POST /v1/apps/APP/activate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateRequest {
+    /// A slot, or a version.
+    pub slot: SlotName,
+    /// Kept with the deployment.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Also if it is quarantined.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// `POST /v1/apps/APP/rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Where to; the fallback unless said.
+    #[serde(default)]
+    pub to: Option<SlotName>,
+    /// Kept with the deployment.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Also to a quarantined slot.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// The answer to `activate`, `rollback` and `cancel`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "lowercase")]
+pub enum Accepted {
+    /// Nothing to do: it is so already.
+    Unchanged {
+        /// The live slot.
+        current: SlotName,
+    },
+    /// This deployment does it.
+    Deployment {
+        /// Its id.
+        id: DeploymentId,
+        /// What it is for.
+        kind: Kind,
+        /// The longest it may take to be undone, stated in advance ("stop 30s, start 90s").
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bound: Option<String>,
+    },
+}
+
+/// Query of `POST /v1/apps/APP/artifacts?file=…`, whose body is the artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UploadQuery {
+    /// The file's name, for its ending and, without `version`, its version.
+    pub file: String,
+    /// The version, where the name doesn't tell.
+    #[serde(default)]
+    pub version: Option<Version>,
+    /// Kept with the slot and the deployment.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// The digest that the bytes must have.
+    #[serde(default)]
+    pub sha256: Option<Digest>,
+}
+
+/// The answer to an upload, once the slot is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploaded {
+    /// The slot.
+    pub slot: SlotName,
+    /// Whether it was there already with the same bytes.
+    pub known: bool,
+    /// The deployment that brings it live, if one does.
+    pub deployment: Option<DeploymentId>,
+    /// Why none does: "1.4.2 is below the mark 2.0.0".
+    pub not_live: Option<String>,
+}
+
+/// The answer to `POST /v1/apps/APP/prune?dry_run=BOOL`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Every slot with what becomes of it, and why.
+    pub slots: Vec<PruneItem>,
+    /// What couldn't be removed.
+    pub warnings: Vec<String>,
+}
+
+/// A slot in the answer to `prune`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneItem {
+    /// The slot.
+    pub slot: SlotName,
+    /// Whether it stays.
+    pub kept: bool,
+    /// Why: "current", "pinned", "one of the 5 newest", "beyond the 5 newest".
+    pub reason: String,
+}
+
+/// A quarantined slot in `GET /v1/apps/APP/quarantine`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineItem {
+    /// The slot.
+    pub slot: SlotName,
+    /// Why and since when.
+    pub quarantine: Quarantine,
+}
+
+/// An event of `GET /v1/events?after=N` and `GET /v1/deployments/ID/events`, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up while the daemon runs.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The app.
+    pub app: AppName,
+    /// What.
+    #[serde(flatten)]
+    pub what: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A deployment went on or ended: its report as it stands now.
+    Deployment {
+        /// The report.
+        report: Box<Report>,
+    },
+    /// A release became a slot.
+    Ready {
+        /// The slot.
+        slot: SlotName,
+    },
+    /// A release was refused.
+    Refused {
+        /// The file.
+        file: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// The app's state changed.
+    App {
+        /// The state.
+        #[serde(flatten)]
+        state: AppState,
+    },
+}

@@ -1,0 +1,89 @@
+//! What the control server asks of the agents: a handle, never the state.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use tokio::sync::broadcast;
+
+use crate::model::deployment::Report;
+use crate::model::{AppName, DeploymentId, SlotName};
+
+use super::api::{
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
+    SlotDetail, SlotInfo, UploadQuery, Uploaded,
+};
+
+/// Who asks, by the peer credentials of the connection; never by a PID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Effective user.
+    pub uid: u32,
+    /// Their name, or "uid 1000" where there is none.
+    pub name: String,
+}
+
+/// Answers the verbs of the API.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Everything at a glance.
+    fn status(&self) -> impl Future<Output = DaemonStatus> + Send;
+    /// One app.
+    fn app(&self, app: &AppName) -> impl Future<Output = Result<AppStatus, ApiError>> + Send;
+    /// Its slots, highest version first.
+    fn slots(&self, app: &AppName) -> impl Future<Output = Result<Vec<SlotInfo>, ApiError>> + Send;
+    /// One slot.
+    fn slot(&self, app: &AppName, slot: &SlotName) -> impl Future<Output = Result<SlotDetail, ApiError>> + Send;
+    /// Where the bytes of an upload are put while they arrive: a new file in the app's spool.
+    fn upload_path(&self, app: &AppName) -> impl Future<Output = Result<PathBuf, ApiError>> + Send;
+    /// Takes the bytes in; the file at `path` is removed whatever comes.
+    fn upload(
+        &self,
+        app: &AppName,
+        path: PathBuf,
+        query: UploadQuery,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Uploaded, ApiError>> + Send;
+    /// Makes a slot live.
+    fn activate(
+        &self,
+        app: &AppName,
+        request: ActivateRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    /// Goes back.
+    fn rollback(
+        &self,
+        app: &AppName,
+        request: RollbackRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    /// Stops the app's deployment under way and undoes it; answers once that is decided, not once it is done.
+    fn cancel(&self, app: &AppName, caller: Caller) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    /// Removes what retention doesn't keep.
+    fn prune(
+        &self,
+        app: &AppName,
+        dry_run: bool,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Pruned, ApiError>> + Send;
+    /// The quarantined slots.
+    fn quarantined(&self, app: &AppName) -> impl Future<Output = Result<Vec<QuarantineItem>, ApiError>> + Send;
+    /// Lifts a quarantine.
+    fn quarantine_clear(
+        &self,
+        app: &AppName,
+        slot: &SlotName,
+        caller: Caller,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Past deployments, newest first.
+    fn history(&self, app: &AppName, limit: u32) -> impl Future<Output = Result<Vec<Report>, ApiError>> + Send;
+    /// One deployment, under way or past.
+    fn deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<Report, ApiError>> + Send;
+    /// Events from now on. A receiver that lags is told so and asks for the state again.
+    fn events(&self) -> broadcast::Receiver<Event>;
+    /// The templates' names of an app and the live slot's units, for `logs`.
+    fn units(
+        &self,
+        app: &AppName,
+        slot: Option<&SlotName>,
+    ) -> impl Future<Output = Result<Vec<String>, ApiError>> + Send;
+}

@@ -1,0 +1,1 @@
+//! Wiring, shutdown, logging.

@@ -1,0 +1,1 @@
+//! The deployment machine and what drives it.

@@ -1,0 +1,1 @@
+//! slotd-gate: starts and stops what `current` names, without slotd.

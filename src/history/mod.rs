@@ -1,0 +1,1 @@
+//! SQLite: deployments and events.

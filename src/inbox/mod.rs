@@ -1,0 +1,1 @@
+//! The drop-in directories: events as hints, the rescan as truth.

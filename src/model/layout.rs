@@ -1,0 +1,157 @@
+//! Where everything of an app lies, as paths. Nothing here touches the disk.
+
+use std::path::{Path, PathBuf};
+
+use super::digest::Digest;
+use super::names::{AppName, InstanceName, SlotName};
+
+/// Where state lies unless the settings say otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/slotd";
+
+/// Where the runtime marks lie; made by tmpfiles, so that it outlives the daemon.
+pub const DEFAULT_RUN_DIR: &str = "/run/slotd";
+
+/// The folders and files of one app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    state: PathBuf,
+    run: PathBuf,
+    app: AppName,
+}
+
+impl Layout {
+    /// The app's layout below the state and runtime folders.
+    pub fn new(state: impl Into<PathBuf>, run: impl Into<PathBuf>, app: AppName) -> Self {
+        Layout { state: state.into(), run: run.into(), app }
+    }
+
+    /// The app.
+    pub fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// `apps/web`, 0700, all that is below belongs to slotd.
+    pub fn root(&self) -> PathBuf {
+        self.state.join("apps").join(self.app.as_str())
+    }
+
+    /// `inbox/web`, where artifacts are dropped.
+    pub fn inbox(&self) -> PathBuf {
+        self.state.join("inbox").join(self.app.as_str())
+    }
+
+    /// Private copies of what is being read; swept at start.
+    pub fn spool(&self) -> PathBuf {
+        self.root().join("spool")
+    }
+
+    /// Trees being unpacked; swept at start.
+    pub fn staging(&self) -> PathBuf {
+        self.root().join("staging")
+    }
+
+    /// Packed bytes.
+    pub fn artifacts(&self) -> PathBuf {
+        self.root().join("artifacts")
+    }
+
+    /// The packed bytes of one artifact.
+    pub fn artifact(&self, digest: &Digest) -> PathBuf {
+        self.artifacts().join(digest.to_string())
+    }
+
+    /// Frozen trees.
+    pub fn trees(&self) -> PathBuf {
+        self.root().join("trees")
+    }
+
+    /// One tree.
+    pub fn tree(&self, key: &Digest) -> PathBuf {
+        self.trees().join(key.to_string())
+    }
+
+    /// A tree's content manifest.
+    pub fn manifest(&self, key: &Digest) -> PathBuf {
+        self.trees().join(format!("{key}.json"))
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> PathBuf {
+        self.root().join("slots")
+    }
+
+    /// One slot.
+    pub fn slot(&self, slot: &SlotName) -> PathBuf {
+        self.slots().join(slot.encoded())
+    }
+
+    /// Instances.
+    pub fn instances(&self) -> PathBuf {
+        self.root().join("instances")
+    }
+
+    /// What a template reads as `instances/%i`.
+    pub fn instance(&self, instance: &InstanceName) -> PathBuf {
+        self.instances().join(instance.encoded())
+    }
+
+    /// One of the three links: `current`, `fallback`, `next`.
+    pub fn link(&self, link: Link) -> PathBuf {
+        self.root().join(link.as_str())
+    }
+
+    /// What a link to `slot` contains.
+    pub fn link_target(&self, slot: &SlotName) -> PathBuf {
+        Path::new("slots").join(slot.encoded())
+    }
+
+    /// The open deployment.
+    pub fn intent(&self) -> PathBuf {
+        self.root().join("intent.json")
+    }
+
+    /// The deployment that ended last.
+    pub fn last(&self) -> PathBuf {
+        self.root().join("last.json")
+    }
+
+    /// The highest release ever live or tried.
+    pub fn mark(&self) -> PathBuf {
+        self.root().join("mark.json")
+    }
+
+    /// Told to rest.
+    pub fn paused(&self) -> PathBuf {
+        self.root().join("paused")
+    }
+
+    /// The hold mark.
+    pub fn hold(&self) -> PathBuf {
+        self.run.join("hold").join(self.app.as_str())
+    }
+}
+
+/// The symbolic links that name slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// The live slot.
+    Current,
+    /// The one to go back to.
+    Fallback,
+    /// The one on its way, and after the exchange the one it left.
+    Next,
+}
+
+impl Link {
+    /// All of them.
+    pub const ALL: [Link; 3] = [Link::Current, Link::Fallback, Link::Next];
+
+    /// The link's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Link::Current => "current",
+            Link::Fallback => "fallback",
+            Link::Next => "next",
+        }
+    }
+}

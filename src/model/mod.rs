@@ -1,0 +1,25 @@
+//! The words of the domain. No I/O, no clock but [`Timestamp::now`].
+
+pub mod app;
+pub mod code;
+pub mod deployment;
+pub mod digest;
+pub mod evidence;
+pub mod hold;
+pub mod layout;
+pub mod names;
+pub mod release;
+pub mod slot;
+pub mod time;
+pub mod version;
+
+pub use app::AppState;
+pub use code::{Code, Exit};
+pub use deployment::{Blame, DeploymentId, Kind, Outcome, Report, State};
+pub use digest::Digest;
+pub use evidence::{Evidence, Fault};
+pub use layout::{Layout, Link};
+pub use names::{AppName, InstanceName, SlotName, Template, UnitName};
+pub use slot::{SlotRecord, SlotState};
+pub use time::Timestamp;
+pub use version::{Version, VersionOrder};

@@ -1,0 +1,159 @@
+//! Slots: what stands in `slot.json`, the marks beside it, and the states that follow from both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::evidence::Fault;
+use super::names::{AppName, SlotName, Template};
+use super::release::Release;
+use super::time::Timestamp;
+use super::version::Version;
+
+/// The format of `slot.json` that this version writes; another one is not read.
+pub const SLOT_FORMAT: u32 = 1;
+
+/// `slots/NAME/slot.json`: a slot that can be activated. Written once, before the slot is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// [`SLOT_FORMAT`].
+    pub format: u32,
+    /// The app.
+    pub app: AppName,
+    /// The slot; the folder has the same name, encoded.
+    pub slot: SlotName,
+    /// Digest of the packed bytes: `artifacts/DIGEST`.
+    pub artifact: Digest,
+    /// Key of the tree: `trees/DIGEST`.
+    pub tree: Digest,
+    /// The units that run it, in the order of starting. The gate reads this.
+    pub units: Vec<UnitCount>,
+    /// What the release says of itself.
+    pub release: Release,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The snapshot of the app's `[env]`.
+    pub env: BTreeMap<String, String>,
+    /// When it was published.
+    pub created: Timestamp,
+}
+
+/// One unit of a slot: a template, and how many instances of it run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitCount {
+    /// The template.
+    pub name: Template,
+    /// N.
+    pub instances: u32,
+}
+
+/// Where a release came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file's name as it was dropped or sent.
+    pub file: String,
+    /// Bytes of the packed artifact.
+    pub bytes: u64,
+    /// Who brought it: "inbox (uid 1000)", "ann".
+    pub by: String,
+    /// The message that came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `slots/NAME/failed.json`: a release that was refused before it became a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRecord {
+    /// The version that the artifact claimed.
+    pub version: Version,
+    /// The packed bytes' digest, where they were read to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Digest>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// In which phase it was refused.
+    pub phase: Phase,
+    /// Why.
+    pub fault: Fault,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `slots/NAME/quarantine.json`: failed by its own fault, not tried again unless forced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The deployment that failed.
+    pub deployment: String,
+    /// In which phase.
+    pub phase: Phase,
+    /// Why.
+    pub fault: Fault,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `mark.json`: the highest release ever live or tried, above which automatic mode goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// That release.
+    pub highest: Version,
+}
+
+/// A phase of a release's life in which it can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Reading, checking, unpacking.
+    Processing,
+    /// The build hook.
+    Building,
+    /// Starting the instances.
+    Starting,
+    /// Proving that they are ready.
+    Proving,
+    /// Moving users over.
+    Switching,
+    /// Watched after the switch.
+    Soaking,
+}
+
+/// The state of a slot, as `list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum SlotState {
+    /// Not complete, or queued.
+    Waiting {
+        /// For what.
+        reason: String,
+    },
+    /// Being read, checked and unpacked.
+    Processing,
+    /// The build hook runs.
+    Building,
+    /// Can be activated.
+    Ready,
+    /// Live.
+    Active,
+    /// Refused or quarantined.
+    Failed {
+        /// Where.
+        phase: Phase,
+        /// Why.
+        fault: Box<Fault>,
+    },
+}
+
+impl SlotState {
+    /// The one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            SlotState::Waiting { .. } => "waiting",
+            SlotState::Processing => "processing",
+            SlotState::Building => "building",
+            SlotState::Ready => "ready",
+            SlotState::Active => "active",
+            SlotState::Failed { .. } => "failed",
+        }
+    }
+}

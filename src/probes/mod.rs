@@ -1,0 +1,1 @@
+//! Readiness checks, addressed to one instance.

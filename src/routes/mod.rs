@@ -1,0 +1,1 @@
+//! How traffic reaches instances.

@@ -1,0 +1,1 @@
+//! Slots on disk: publish, verify, links, keep-set, prune.
