@@ -50,7 +50,7 @@ pub fn load_daemon(file: &Path) -> Result<DaemonSettings, Vec<ConfigError>> {
     if matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(DaemonSettings::default());
     }
-    let text = read(file).map_err(|error| vec![error])?;
+    let text = read(file)?;
     parse_daemon(file, &text)
 }
 
@@ -59,8 +59,8 @@ pub fn load_daemon(file: &Path) -> Result<DaemonSettings, Vec<ConfigError>> {
 /// # Errors
 /// All that is wrong with it.
 pub fn load_app(file: &Path, defaults: &Defaults) -> Result<AppSettings, Vec<ConfigError>> {
-    let name = app_name(file).map_err(|error| vec![error])?;
-    let text = read(file).map_err(|error| vec![error])?;
+    let name = app_name(file)?;
+    let text = read(file)?;
     parse_app(&name, file, &text, defaults)
 }
 
@@ -71,8 +71,8 @@ pub fn load_apps(dir: &Path, defaults: &Defaults) -> Apps {
     let mut apps = Apps::default();
     let files = match app_files(dir) {
         Ok(files) => files,
-        Err(error) => {
-            apps.broken.push(BrokenApp { name: None, file: dir.to_owned(), errors: vec![error] });
+        Err(errors) => {
+            apps.broken.push(BrokenApp { name: None, file: dir.to_owned(), errors });
             return apps;
         }
     };
@@ -93,10 +93,10 @@ pub fn load_apps(dir: &Path, defaults: &Defaults) -> Apps {
     apps
 }
 
-fn app_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+fn app_files(dir: &Path) -> Result<Vec<PathBuf>, Vec<ConfigError>> {
     let failed = |error: std::io::Error| {
         let help = format!("apps are described by files in {}, one each; see slotd-app(5)", dir.display());
-        ConfigError::of_file(Code::ConfigInvalid, dir, format!("can't be read: {error}"), Some(help))
+        vec![ConfigError::of_file(Code::ConfigInvalid, dir, format!("can't be read: {error}"), Some(help))]
     };
     let metadata = dir.metadata().map_err(failed)?;
     secure(dir, &metadata)?;
@@ -112,11 +112,11 @@ fn app_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-fn app_name(file: &Path) -> Result<AppName, ConfigError> {
+fn app_name(file: &Path) -> Result<AppName, Vec<ConfigError>> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     stem.parse().map_err(|error| {
         let help = "the file's name is the app's: name it like web.toml".to_owned();
-        ConfigError::of_file(Code::ConfigInvalid, file, format!("{error}"), Some(help))
+        vec![ConfigError::of_file(Code::ConfigInvalid, file, format!("{error}"), Some(help))]
     })
 }
 
@@ -131,8 +131,8 @@ fn conflicts(file: &Path, app: &AppSettings, owners: &BTreeMap<Template, AppName
 }
 
 /// The file's text, if it is a plain file of sane size that not everybody can write.
-fn read(file: &Path) -> Result<String, ConfigError> {
-    let failed = |message: String| ConfigError::of_file(Code::ConfigInvalid, file, message, None);
+fn read(file: &Path) -> Result<String, Vec<ConfigError>> {
+    let failed = |message: String| vec![ConfigError::of_file(Code::ConfigInvalid, file, message, None)];
     // Without blocking: a FIFO put there must not stop the daemon.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(file);
@@ -156,10 +156,10 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 }
 
 /// Who can write it decides what runs on this host.
-fn secure(path: &Path, metadata: &std::fs::Metadata) -> Result<(), ConfigError> {
+fn secure(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Vec<ConfigError>> {
     if metadata.mode() & WORLD_WRITABLE == 0 {
         return Ok(());
     }
     let help = Some(format!("chmod o-w {}", path.display()));
-    Err(ConfigError::of_file(Code::ConfigInsecureDir, path, "can be written by anybody", help))
+    Err(vec![ConfigError::of_file(Code::ConfigInsecureDir, path, "can be written by anybody", help)])
 }
