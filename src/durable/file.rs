@@ -137,20 +137,29 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// A free name in the folder of `path` that nobody takes for the real thing. `what` tells a person what it is.
-pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    parent(path).join(format!("{LEFTOVER}{what}-{}-{count}", std::process::id()))
+/// A free name in a folder, for something that gets its own name once it is whole; swept at start until then.
+pub fn aside_in(folder: &Path) -> PathBuf {
+    leftover(folder, "new")
 }
 
-/// Whether a name is one that [`beside`] gives.
+/// [`aside_in`] the folder of `path`; `what` tells a person what it is.
+pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
+    leftover(parent(path), what)
+}
+
+fn leftover(folder: &Path, what: &str) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    folder.join(format!("{LEFTOVER}{what}-{}-{count}", std::process::id()))
+}
+
+/// Whether a name is one that [`aside_in`] gives.
 pub(super) fn is_leftover(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(LEFTOVER.as_bytes())
 }
 
-/// The names in a folder; none where there is no folder.
-pub(super) fn names(path: &Path) -> Result<Vec<OsString>, DurableError> {
+/// The names in a folder, in no order; none where there is no folder.
+pub fn names(path: &Path) -> Result<Vec<OsString>, DurableError> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
