@@ -11,6 +11,7 @@ pub mod daemon;
 mod daemon_file;
 mod document;
 pub mod error;
+pub mod host;
 mod load;
 pub mod pattern;
 mod probe;
