@@ -4,6 +4,7 @@
 //! lost, and now and then; gives out what is complete; and remembers, in a file beside each, what became of it. What it
 //! can refuse by the look alone (misnamed, no plain file, unreadable) it refuses by itself.
 
+mod candidate;
 pub mod fate;
 mod memory;
 pub mod scan;
@@ -18,12 +19,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{AppSettings, Pattern};
-use crate::model::{Code, Digest, Fault, SlotName, Timestamp, Version, VersionOrder};
+use tokio::task::JoinHandle;
 
+use crate::config::{AppSettings, Pattern};
+use crate::model::{Code, Digest, Fault, SlotName, Timestamp, VersionOrder};
+
+pub use candidate::Candidate;
 use fate::State;
 use memory::{Hold, Memory, fate_path};
-use scan::{CHECKSUM, Scan};
+use scan::Scan;
 pub use scan::{Kind, Seen, Stamp};
 pub use settle::Quiet;
 use settle::{Evidence, Settle};
@@ -63,15 +67,6 @@ pub struct Batch {
     pub told: Vec<(String, Fault)>,
 }
 
-/// A complete artifact.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// The version that its name claims.
-    pub version: Version,
-    /// The rest. Its kind is a file or a directory.
-    pub seen: Seen,
-}
-
 /// The drop-in directory of one app.
 #[derive(Debug)]
 pub struct Inbox {
@@ -80,6 +75,8 @@ pub struct Inbox {
     hub: WatchHub,
     write: WriteFile,
     watch: Option<(InboxWatch, (u64, u64))>,
+    /// A look under way; a dropped call leaves it to the next, so that callers in a hurry don't start it anew for ever.
+    looking: Option<JoinHandle<io::Result<Scan>>>,
     settle: Settle,
     memory: Memory,
     look_at: Instant,
@@ -106,31 +103,6 @@ impl InboxSettings {
     }
 }
 
-impl Candidate {
-    /// Removes the artifact and its `.sha256`, but only if it is still the one that was given out; `false` if it isn't.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// It can't be removed; a directory may be gone in part.
-    pub fn remove(&self) -> io::Result<bool> {
-        match scan::stamp_now(&self.seen.path) {
-            Ok(now) if now == self.seen.stamp => {}
-            Ok(_) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            Err(error) => return Err(error),
-        }
-        match self.seen.kind {
-            Kind::Directory => std::fs::remove_dir_all(&self.seen.path)?,
-            Kind::File | Kind::Other(_) => std::fs::remove_file(&self.seen.path)?,
-        }
-        let checksum = self.seen.path.with_file_name(format!("{}{CHECKSUM}", self.seen.name));
-        match std::fs::remove_file(checksum) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(true),
-        }
-    }
-}
-
 impl Inbox {
     /// The inbox in `dir`, an absolute path. Nothing is looked at before [`Inbox::next`] is called.
     pub fn new(dir: PathBuf, settings: InboxSettings, hub: WatchHub, write: WriteFile) -> Inbox {
@@ -141,6 +113,7 @@ impl Inbox {
             hub,
             write,
             watch: None,
+            looking: None,
             settle,
             memory: Memory::default(),
             look_at: Instant::now(),
@@ -221,13 +194,21 @@ impl Inbox {
     /// Every `await` of it may be the last: what was heard is kept first, and `look_at` moves on only when the look is
     /// done.
     async fn look(&mut self) {
-        self.problem = None;
-        self.begin_to_watch().await;
-        // Before the look: what is heard later may be about something that the look didn't see yet.
-        self.hear();
-        let (dir, settings, known) = (self.dir.clone(), self.settings.clone(), self.memory.known());
-        let look = move || scan::scan(&dir, &settings.pattern, settings.versions, &known);
-        match blocking(look).await {
+        let looking = match &mut self.looking {
+            Some(looking) => looking,
+            None => {
+                self.problem = None;
+                self.begin_to_watch().await;
+                // Before the look: what is heard later may be about something that the look didn't see yet.
+                self.hear();
+                let (dir, settings, known) = (self.dir.clone(), self.settings.clone(), self.memory.known());
+                let look = move || scan::scan(&dir, &settings.pattern, settings.versions, &known);
+                self.looking.insert(tokio::task::spawn_blocking(look))
+            }
+        };
+        let scan = looking.await.map_err(io::Error::other).and_then(|scan| scan);
+        self.looking = None;
+        match scan {
             Ok(scan) => self.judge(scan).await,
             Err(error) => {
                 self.watch = None;

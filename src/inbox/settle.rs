@@ -106,7 +106,9 @@ impl Settle {
     ) -> Vec<&'a Seen> {
         let names: BTreeSet<&str> = seen.iter().map(|thing| thing.name.as_str()).collect();
         self.things.retain(|name, _| names.contains(name.as_str()));
-        self.evidence.retain(|name, _| names.contains(name.as_str()) || others.contains(name.as_str()));
+        // The restless may have come after the look, and are there at the next one.
+        let there = |name: &String| names.contains(name.as_str()) || others.contains(name.as_str());
+        self.evidence.retain(|name, _| there(name) || restless.contains(name));
         seen.into_iter().filter(|thing| self.is_complete(thing, restless.contains(&thing.name), now)).collect()
     }
 
@@ -256,6 +258,15 @@ mod tests {
         settle.hear("web-1".into(), Closed);
         let restless = BTreeSet::from(["web-1".to_owned()]);
         assert!(settle.observe(vec![&file], &BTreeSet::new(), &restless, Instant::now()).is_empty());
+        assert!(complete(&mut settle, &file, Instant::now()));
+    }
+
+    #[test]
+    fn what_comes_during_the_look_is_not_forgotten() {
+        let (file, mut settle) = (seen(Kind::File, 5), settle());
+        settle.hear("web-1".into(), MovedIn);
+        let restless = BTreeSet::from(["web-1".to_owned()]);
+        assert!(settle.observe(Vec::new(), &BTreeSet::new(), &restless, Instant::now()).is_empty());
         assert!(complete(&mut settle, &file, Instant::now()));
     }
 
