@@ -1,4 +1,4 @@
-//! Stories of files that are dropped, against the real kernel's events.
+//! Stories of files that are dropped, against the real kernel's events; one long file, since all share one world.
 //!
 //! That something isn't given out is shown by something that is: a marker renamed in afterwards comes alone.
 
