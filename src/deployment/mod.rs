@@ -1,1 +1,23 @@
-//! The deployment machine and what drives it.
+//! Deployments: how an app gets from one slot to another, and back.
+//!
+//! `machine` decides and touches nothing; `driver` performs what it decides in a [`world::World`] and tells it what
+//! came of it; `side` is recovery's one rule. A deployment is a row of [`stage::Stage`]s. Each is announced (written
+//! to the intent file) before its first [`effect::Effect`], and every effect asks for what is, not for what was done:
+//! doing it twice is doing it once. So live path, way back and recovery share all effects.
+
+pub mod batches;
+pub mod driver;
+pub mod effect;
+pub mod intent;
+pub mod machine;
+pub mod points;
+pub mod side;
+#[cfg(test)]
+pub mod sim;
+pub mod stage;
+pub mod world;
+
+pub use driver::{Verb, drive};
+pub use effect::Effect;
+pub use machine::Machine;
+pub use stage::{Facts, Stage};

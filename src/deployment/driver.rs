@@ -1,0 +1,198 @@
+//! The driver: performs what the machine decides, and tells it what came of it.
+//!
+//! It keeps the report that people see, passes the crash points, and lets verbs interrupt what may be interrupted.
+//! Dropping its future is how slotd stops in mid-deployment: the intent stays, and the next start goes on.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::deployment::{Ended, StepRecord, Waiting};
+use crate::model::{Blame, Code, Fault, Outcome, Report, State, Timestamp};
+
+use super::effect::{Effect, Kind};
+use super::machine::{Event, Failure, Machine, Refused};
+use super::points;
+use super::stage::Ruling;
+use super::world::{Context, World};
+
+/// Beyond an effect's own bound: then the world broke its word, and the step is given up.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What an operator may say to a deployment under way.
+#[derive(Debug)]
+pub enum Verb {
+    /// Undo it.
+    Cancel {
+        /// Who.
+        by: String,
+        /// Whether it was taken.
+        answer: oneshot::Sender<Result<(), Refused>>,
+    },
+}
+
+/// How a deployment was driven to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driven {
+    /// What people are shown; `ended` is there.
+    pub report: Report,
+    /// How it ended.
+    pub ruling: Ruling,
+    /// The intent is still open: recovery must try again.
+    pub open: bool,
+}
+
+/// Drives `machine` to its end.
+pub async fn drive<W: World>(
+    mut machine: Machine,
+    mut report: Report,
+    world: &W,
+    verbs: &mut mpsc::Receiver<Verb>,
+) -> Driven {
+    while let Some(effect) = machine.effect().cloned() {
+        begin(&mut report, &machine, &effect, world.limit(&effect));
+        world.publish(&report);
+        let (event, late) = step(&machine, &effect, &report, world, verbs).await;
+        finish(&mut report, &event);
+        // The machine refuses nothing but verbs.
+        if machine.apply(event).is_err() {
+            break;
+        }
+        for verb in late {
+            answer(&mut machine, verb);
+        }
+        if let Some(ruling) = machine.ruling().filter(|_| is_closing(&machine)) {
+            report.ended = Some(ended(&report, ruling));
+        }
+    }
+    let ruling = machine.ruling().cloned().unwrap_or_else(lost);
+    report.state = State::Done;
+    report.waiting = None;
+    report.ended = Some(ended(&report, &ruling));
+    world.publish(&report);
+    Driven { report, ruling, open: machine.is_left_open() }
+}
+
+/// Performs one effect, between its two crash points. A verb interrupts it, or comes back to be heard after it.
+async fn step<W: World>(
+    machine: &Machine,
+    effect: &Effect,
+    report: &Report,
+    world: &W,
+    verbs: &mut mpsc::Receiver<Verb>,
+) -> (Event, Vec<Verb>) {
+    let context = Context { facts: machine.facts(), stage: machine.stage(), ruling: machine.ruling(), report };
+    let name = effect.kind().as_str();
+    points::pass(points::Side::Before, name);
+    let limit = world.limit(effect) + GRACE;
+    let performed = tokio::time::timeout(limit, world.perform(effect, context));
+    tokio::pin!(performed);
+    let mut late = Vec::new();
+    let event = loop {
+        tokio::select! {
+            biased;
+            result = &mut performed => break match result {
+                Ok(Ok(observed)) => Event::Done(observed),
+                Ok(Err(failure)) => Event::Failed(failure),
+                Err(_) => Event::Failed(overdue(effect, limit)),
+            },
+            Some(Verb::Cancel { by, answer }) = verbs.recv() => {
+                if effect.is_interruptible() && takes_cancel(machine) {
+                    // A caller that went away meanwhile needs no answer.
+                    let _ = answer.send(Ok(()));
+                    return (Event::Cancel { by }, late);
+                }
+                late.push(Verb::Cancel { by, answer });
+            }
+        }
+    };
+    points::pass(points::Side::After, name);
+    (event, late)
+}
+
+/// Hears a verb that came while an effect was not to be interrupted.
+fn answer(machine: &mut Machine, verb: Verb) {
+    let Verb::Cancel { by, answer } = verb;
+    // A caller that went away meanwhile needs no answer.
+    let _ = answer.send(machine.apply(Event::Cancel { by }));
+}
+
+fn takes_cancel(machine: &Machine) -> bool {
+    machine.clone().apply(Event::Cancel { by: String::new() }).is_ok()
+}
+
+fn is_closing(machine: &Machine) -> bool {
+    machine.effect().is_some_and(|effect| effect.kind() == Kind::Close)
+}
+
+fn begin(report: &mut Report, machine: &Machine, effect: &Effect, limit: Duration) {
+    let now = Timestamp::now();
+    report.state = machine.state();
+    report.waiting = Some(Waiting { what: effect.to_string(), since: now, at_most: limit });
+    report.steps.push(StepRecord {
+        state: machine.state(),
+        what: effect.to_string(),
+        began: now,
+        took_ms: None,
+        fault: None,
+    });
+}
+
+fn finish(report: &mut Report, event: &Event) {
+    if let Some(step) = report.steps.last_mut() {
+        let took = step.began.until(Timestamp::now());
+        step.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        if let Event::Failed(failure) = event {
+            step.fault = Some(failure.fault.clone());
+        }
+    }
+}
+
+fn ended(report: &Report, ruling: &Ruling) -> Ended {
+    let is_done = ruling.outcome == Outcome::Done;
+    Ended {
+        outcome: ruling.outcome,
+        fault: ruling.fault.clone().filter(|_| !is_done),
+        blame: (!is_done).then_some(ruling.blame),
+        at: Timestamp::now(),
+        next: next_command(report, ruling),
+        warnings: ruling.warnings.clone(),
+    }
+}
+
+/// What a person can do next.
+fn next_command(report: &Report, ruling: &Ruling) -> Option<String> {
+    let app = &report.id.app;
+    Some(match (ruling.outcome, ruling.blame) {
+        (Outcome::Done | Outcome::Superseded, _) => return None,
+        (Outcome::Stuck, _) => format!("systemctl status '{app}*'; slotctl why {}", report.id),
+        (_, Blame::Release) => format!("slotctl why {}, then deploy a repaired release", report.id),
+        (_, Blame::Environment | Blame::Interruption) => {
+            format!(
+                "slotctl why {}; it is tried again by itself, at once by: slotctl activate {app} {}",
+                report.id, report.to
+            )
+        }
+        (_, Blame::Operator) => format!("slotctl activate {app} {}", report.to),
+    })
+}
+
+fn overdue(effect: &Effect, limit: Duration) -> Failure {
+    let message = format!("{effect} didn't end within {}", humantime::format_duration(limit));
+    Failure { fault: Fault::new(Code::StepTimeout, message), blame: Blame::Environment, rests: false }
+}
+
+/// A machine that ended without a ruling would be a fault of slotd itself.
+fn lost() -> Ruling {
+    Ruling {
+        outcome: Outcome::Stuck,
+        fault: Some(Fault::new(Code::Internal, "the deployment ended without a result")),
+        blame: Blame::Environment,
+        phase: crate::model::slot::Phase::Processing,
+        warnings: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

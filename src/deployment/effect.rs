@@ -1,0 +1,206 @@
+//! The effects of a deployment: all that it ever does to the host.
+//!
+//! The machine names them, the world performs them. Each asks for what is: performed twice, the second time finds
+//! nothing to do. The list of [`Kind`]s is also the list of crash points, so an effect without one doesn't compile.
+
+use std::fmt;
+
+use crate::model::{InstanceName, SlotName, UnitName};
+
+use super::stage::{Ruling, Runs, Side};
+
+/// One effect. What isn't said here stands in the facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the intent with the stage that begins.
+    Announce,
+    /// Set the hold mark.
+    Hold,
+    /// Raise the mark to the candidate: it was tried.
+    RaiseMark,
+    /// See that systemd has the units of B, and that none is masked.
+    CheckUnits,
+    /// See to it that the gate is active; under the hold mark it starts nothing.
+    Gate,
+    /// Let `next` name the candidate.
+    LinkNext,
+    /// Compare a slot's files with its content manifest.
+    Verify(SlotName),
+    /// Make the folders that the units of a side read.
+    Provide(Side),
+    /// See whether the app is up, and ask the live slot's probes.
+    AskLive,
+    /// Stop these units, in this order.
+    Stop(Vec<UnitName>),
+    /// Start these units, in this order.
+    Start(Vec<UnitName>),
+    /// Prove that these instances are ready and stay up.
+    Prove(Vec<(UnitName, InstanceName)>, Runs),
+    /// Exchange `current`.
+    Switch,
+    /// Bring the route to the instances of a side, and to no others.
+    Route(Side),
+    /// Ask the address that users call.
+    AskOutside,
+    /// Watch the new slot for the soak time.
+    Soak(Runs),
+    /// See that B still runs under the InvocationIDs that proved themselves.
+    Confirm(Runs),
+    /// Let `fallback` name the slot that was left, and `next` go.
+    Retire,
+    /// Stop all units of the app but this side's.
+    StopOthers(Option<Side>),
+    /// Start what is missing of a side, and wait for it to be ready.
+    Restore(Side),
+    /// Let `current` name this slot.
+    Point(SlotName),
+    /// Let `next` go, and `fallback` name what it should beside this slot.
+    Links(Option<SlotName>),
+    /// Ask the restored slot the probe that the candidate failed.
+    AskAgain(Side),
+    /// Write the evidence, and the quarantine if the release is at fault.
+    Judge(Ruling),
+    /// End the intent: it becomes the record of the last deployment.
+    Close,
+    /// Remove the hold mark.
+    Unhold,
+    /// Stop the gate if nothing of `current` runs: it would let clients hang.
+    Rest,
+    /// Write the history.
+    Record,
+}
+
+macro_rules! kinds {
+    ($($kind:ident = $text:literal,)*) => {
+        /// The kind of an effect, for crash points and logs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind { $(#[doc = $text] $kind,)* }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
+
+            /// The name that a crash point has: `before:NAME`, `after:NAME`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Kind::$kind => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Announce = "announce",
+    Hold = "hold",
+    RaiseMark = "raise-mark",
+    CheckUnits = "check-units",
+    Gate = "gate",
+    LinkNext = "link-next",
+    Verify = "verify",
+    Provide = "provide",
+    AskLive = "ask-live",
+    Stop = "stop",
+    Start = "start",
+    Prove = "prove",
+    Switch = "switch",
+    Route = "route",
+    AskOutside = "ask-outside",
+    Soak = "soak",
+    Confirm = "confirm",
+    Retire = "retire",
+    StopOthers = "stop-others",
+    Restore = "restore",
+    Point = "point",
+    Links = "links",
+    AskAgain = "ask-again",
+    Judge = "judge",
+    Close = "close",
+    Unhold = "unhold",
+    Rest = "rest",
+    Record = "record",
+}
+
+impl Effect {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Effect::Announce => Kind::Announce,
+            Effect::Hold => Kind::Hold,
+            Effect::RaiseMark => Kind::RaiseMark,
+            Effect::CheckUnits => Kind::CheckUnits,
+            Effect::Gate => Kind::Gate,
+            Effect::LinkNext => Kind::LinkNext,
+            Effect::Verify(_) => Kind::Verify,
+            Effect::Provide(_) => Kind::Provide,
+            Effect::AskLive => Kind::AskLive,
+            Effect::Stop(_) => Kind::Stop,
+            Effect::Start(_) => Kind::Start,
+            Effect::Prove(..) => Kind::Prove,
+            Effect::Switch => Kind::Switch,
+            Effect::Route(_) => Kind::Route,
+            Effect::AskOutside => Kind::AskOutside,
+            Effect::Soak(_) => Kind::Soak,
+            Effect::Confirm(_) => Kind::Confirm,
+            Effect::Retire => Kind::Retire,
+            Effect::StopOthers(_) => Kind::StopOthers,
+            Effect::Restore(_) => Kind::Restore,
+            Effect::Point(_) => Kind::Point,
+            Effect::Links(_) => Kind::Links,
+            Effect::AskAgain(_) => Kind::AskAgain,
+            Effect::Judge(_) => Kind::Judge,
+            Effect::Close => Kind::Close,
+            Effect::Unhold => Kind::Unhold,
+            Effect::Rest => Kind::Rest,
+            Effect::Record => Kind::Record,
+        }
+    }
+
+    /// Whether it may be left half-way when an operator cancels: it only waits or reads, and what it began
+    /// (a start job) the way back stops.
+    pub fn is_interruptible(&self) -> bool {
+        matches!(
+            self.kind(),
+            Kind::Verify | Kind::AskLive | Kind::Start | Kind::Prove | Kind::AskOutside | Kind::Soak | Kind::Confirm
+        )
+    }
+}
+
+/// For the steps that people see.
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |units: &[UnitName]| units.iter().map(UnitName::as_str).collect::<Vec<_>>().join(" ");
+        match self {
+            Effect::Announce => f.write_str("announce it"),
+            Effect::Hold => f.write_str("set the hold mark"),
+            Effect::RaiseMark => f.write_str("raise the mark"),
+            Effect::CheckUnits => f.write_str("check the units"),
+            Effect::Gate => f.write_str("check the gate"),
+            Effect::LinkNext => f.write_str("link next"),
+            Effect::Verify(slot) => write!(f, "verify the files of {slot}"),
+            Effect::Provide(side) => write!(f, "provide what {} reads", side.slot),
+            Effect::AskLive => f.write_str("ask the live slot"),
+            Effect::Stop(units) => write!(f, "stop {}", names(units)),
+            Effect::Start(units) => write!(f, "start {}", names(units)),
+            Effect::Prove(of, _) => {
+                let units: Vec<_> = of.iter().map(|(unit, _)| unit.as_str()).collect();
+                write!(f, "prove {}", units.join(" "))
+            }
+            Effect::Switch => f.write_str("exchange current"),
+            Effect::Route(side) => write!(f, "route to {}", side.slot),
+            Effect::AskOutside => f.write_str("ask from outside"),
+            Effect::Soak(_) => f.write_str("watch it"),
+            Effect::Confirm(_) => f.write_str("confirm that it still runs"),
+            Effect::Retire => f.write_str("keep the old slot as fallback"),
+            Effect::StopOthers(Some(side)) => write!(f, "stop all but {}", side.slot),
+            Effect::StopOthers(None) => f.write_str("stop the candidate"),
+            Effect::Restore(side) => write!(f, "bring up {}", side.slot),
+            Effect::Point(slot) => write!(f, "point current at {slot}"),
+            Effect::Links(_) => f.write_str("tidy the links"),
+            Effect::AskAgain(side) => write!(f, "ask {} what the candidate failed", side.slot),
+            Effect::Judge(_) => f.write_str("keep the evidence"),
+            Effect::Close => f.write_str("close it"),
+            Effect::Unhold => f.write_str("remove the hold mark"),
+            Effect::Rest => f.write_str("let the gate rest if nothing runs"),
+            Effect::Record => f.write_str("write the history"),
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The deployment machine: where a deployment stands, what it does next, and what an event makes of it. Pure.
+//!
+//! It does no I/O, reads no clock and never panics. A stage has a script of effects; when the last one is done the
+//! next stage begins. A failure, a cancellation and recovery all end in the same stage, [`Stage::Settling`], which
+//! brings everything to one side.
+
+use crate::model::deployment::Blame;
+use crate::model::{Code, Fault, Outcome, State};
+
+use super::batches::{Batch, Numbers};
+use super::effect::Effect;
+use super::stage::{Facts, Live, Ruling, Runs, Settling, Stage, Target};
+
+/// A deployment between two events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    facts: Facts,
+    position: Position,
+    script: Vec<Effect>,
+    at: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Position {
+    In(Stage),
+    Closing(Ruling),
+    Over { ruling: Ruling, open: bool },
+}
+
+/// What came of an effect, or from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The effect is done.
+    Done(Observed),
+    /// The effect failed.
+    Failed(Failure),
+    /// An operator wants it undone.
+    Cancel {
+        /// Who.
+        by: String,
+    },
+}
+
+/// What an effect saw that the machine must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing to remember.
+    Nothing,
+    /// How the live slot does.
+    Live(Live),
+    /// Instances with their runs.
+    Runs(Runs),
+    /// Which probe the restored slot failed, if it failed one.
+    Again {
+        /// As evidence names it.
+        failed_probe: Option<String>,
+    },
+}
+
+/// Why an effect failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What and why.
+    pub fault: Fault,
+    /// Where the cause lies, as far as this effect can tell.
+    pub blame: Blame,
+    /// Somebody stopped the whole app by hand: nothing of it is started again.
+    pub rests: bool,
+}
+
+/// A verb came at a time when it can't be followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The candidate is live for good.
+    #[error("it has gone live and only tidies up; `slotctl rollback` goes back")]
+    TooLate,
+    /// It is on the way back.
+    #[error("it is already on its way back")]
+    Reverting,
+    /// It is over.
+    #[error("it is over")]
+    Over,
+}
+
+impl Machine {
+    /// A new deployment.
+    pub fn new(facts: Facts) -> Self {
+        Machine::resume(facts, Stage::Preparing)
+    }
+
+    /// A deployment that goes on with a stage that was announced before, or that recovery chose.
+    pub fn resume(facts: Facts, stage: Stage) -> Self {
+        let script = script(&facts, &stage);
+        Machine { facts, position: Position::In(stage), script, at: 0 }
+    }
+
+    /// What it is about.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The stage, while it is in one.
+    pub fn stage(&self) -> Option<&Stage> {
+        match &self.position {
+            Position::In(stage) => Some(stage),
+            Position::Closing(_) | Position::Over { .. } => None,
+        }
+    }
+
+    /// The state that people see.
+    pub fn state(&self) -> State {
+        match &self.position {
+            Position::In(stage) => stage.state(),
+            Position::Closing(_) => State::Post,
+            Position::Over { .. } => State::Done,
+        }
+    }
+
+    /// The effect to perform now; none when it is over.
+    pub fn effect(&self) -> Option<&Effect> {
+        self.script.get(self.at)
+    }
+
+    /// How it will end, once that is decided.
+    pub fn ruling(&self) -> Option<&Ruling> {
+        match &self.position {
+            Position::In(Stage::Settling(settling)) => Some(&settling.ruling),
+            Position::In(_) => None,
+            Position::Closing(ruling) | Position::Over { ruling, .. } => Some(ruling),
+        }
+    }
+
+    /// Whether it ended with the intent left open, for recovery to try again.
+    pub fn is_left_open(&self) -> bool {
+        matches!(self.position, Position::Over { open: true, .. })
+    }
+
+    /// Takes an event. A refused one changes nothing.
+    pub fn apply(&mut self, event: Event) -> Result<(), Refused> {
+        match (&mut self.position, event) {
+            (Position::In(Stage::Settling(_)), Event::Cancel { .. }) => return Err(Refused::Reverting),
+            (Position::In(Stage::Post { .. }) | Position::Closing(_), Event::Cancel { .. }) => {
+                return Err(Refused::TooLate);
+            }
+            (Position::Over { .. }, _) => return Err(Refused::Over),
+            (Position::In(stage), Event::Cancel { by }) => {
+                let fault = Fault::new(Code::Cancelled, format!("cancelled by {by}"));
+                let failure = Failure { fault, blame: Blame::Operator, rests: false };
+                let (stage, linked) = (stage.clone(), self.is_linked());
+                self.enter(Stage::Settling(settle(&self.facts, &stage, linked, failure)));
+            }
+            (Position::In(Stage::Settling(settling)), Event::Failed(failure)) => {
+                let settling = settling.clone();
+                self.settling_failed(settling, failure);
+            }
+            (Position::In(stage), Event::Failed(failure)) => {
+                let stage = stage.clone();
+                if self.effect() == Some(&Effect::Retire) {
+                    // It is live and proved; a link that can't be moved now is tidied at the next start.
+                    let warning = format!("the old slot isn't the fallback yet: {}", failure.fault);
+                    self.close(Ruling { warnings: vec![warning], ..done(&stage) });
+                } else {
+                    let settling = settle(&self.facts, &stage, self.is_linked(), failure);
+                    self.enter(Stage::Settling(settling));
+                }
+            }
+            (Position::In(_), Event::Done(observed)) => self.advance(observed),
+            (Position::Closing(ruling), Event::Failed(failure)) => {
+                ruling.warnings.push(failure.fault.to_string());
+                let ruling = ruling.clone();
+                match self.effect() {
+                    Some(Effect::Close) => self.over(ruling, true),
+                    _ => self.advance(Observed::Nothing),
+                }
+            }
+            (Position::Closing(_), Event::Done(_)) => self.advance(Observed::Nothing),
+        }
+        Ok(())
+    }
+
+    /// Whether `current` names the candidate by this deployment's own doing.
+    fn is_linked(&self) -> bool {
+        match &self.position {
+            Position::In(Stage::Switching { .. }) => !self.script[self.at..].contains(&Effect::Switch),
+            Position::In(Stage::Soaking { .. } | Stage::Post { .. }) => true,
+            _ => false,
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.script = script(&self.facts, &stage);
+        self.position = Position::In(stage);
+        self.at = 0;
+    }
+
+    fn close(&mut self, ruling: Ruling) {
+        self.script = vec![Effect::Close, Effect::Unhold, Effect::Rest, Effect::Record];
+        self.position = Position::Closing(ruling);
+        self.at = 0;
+    }
+
+    fn over(&mut self, ruling: Ruling, open: bool) {
+        self.script = Vec::new();
+        self.position = Position::Over { ruling, open };
+        self.at = 0;
+    }
+
+    /// The effect is done: remember what it saw, and go to the next effect or stage.
+    fn advance(&mut self, observed: Observed) {
+        if let (Position::In(Stage::Settling(settling)), Observed::Again { failed_probe }) =
+            (&mut self.position, &observed)
+        {
+            absolve(&mut settling.ruling, failed_probe.as_deref());
+            self.script = script(&self.facts, &Stage::Settling(settling.clone()));
+        }
+        self.at += 1;
+        if self.at < self.script.len() {
+            return;
+        }
+        match self.position.clone() {
+            Position::In(stage) => match next(&self.facts, stage, observed) {
+                Next::Stage(stage) => self.enter(stage),
+                Next::Close(ruling) => self.close(ruling),
+            },
+            Position::Closing(ruling) => self.over(ruling, false),
+            Position::Over { .. } => {}
+        }
+    }
+
+    /// An effect failed on the way to a side. Most are worth a warning; the side itself isn't.
+    fn settling_failed(&mut self, mut settling: Settling, failure: Failure) {
+        let warning = match self.effect() {
+            Some(effect) => format!("{effect}: {}", failure.fault),
+            None => failure.fault.to_string(),
+        };
+        settling.ruling.warnings.push(warning);
+        match self.effect() {
+            Some(Effect::Restore(_)) if failure.rests => {
+                settling.serve = false;
+                self.enter(Stage::Settling(settling));
+            }
+            Some(Effect::Restore(_)) if settling.alternative => {
+                settling.to = match settling.to {
+                    Target::From => Target::To,
+                    _ => Target::From,
+                };
+                settling.ruling.outcome = match settling.to {
+                    Target::From => Outcome::RolledBack,
+                    _ => Outcome::Failed,
+                };
+                settling.alternative = false;
+                self.enter(Stage::Settling(settling));
+            }
+            Some(Effect::Restore(_) | Effect::Route(_)) => {
+                settling.ruling.outcome = Outcome::Stuck;
+                self.go_on(settling);
+            }
+            Some(Effect::Point(_)) => self.over(Ruling { outcome: Outcome::Stuck, ..settling.ruling }, true),
+            _ => self.go_on(settling),
+        }
+    }
+
+    /// Goes to the next effect of a settling whose ruling changed; its script has the same length as before.
+    fn go_on(&mut self, settling: Settling) {
+        self.script = script(&self.facts, &Stage::Settling(settling.clone()));
+        self.position = Position::In(Stage::Settling(settling));
+        self.advance(Observed::Nothing);
+    }
+}
+
+enum Next {
+    Stage(Stage),
+    Close(Ruling),
+}
+
+/// The stage after `stage`, whose last effect saw `observed`.
+fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
+    Next::Stage(match (stage, observed) {
+        (Stage::Preparing, Observed::Live(live)) => Stage::Starting { live, batch: 0, proved: Runs::new() },
+        (Stage::Preparing, _) => Stage::Starting { live: Live::default(), batch: 0, proved: Runs::new() },
+        (Stage::Starting { live, batch, proved }, Observed::Runs(started)) => {
+            Stage::Proving { live, batch, proved, started }
+        }
+        (Stage::Starting { live, batch, proved }, _) => Stage::Proving { live, batch, proved, started: Runs::new() },
+        (Stage::Proving { live, batch, mut proved, started }, observed) => {
+            proved.extend(started);
+            if let Observed::Runs(runs) = observed {
+                proved.extend(runs);
+            }
+            match batches(facts).len() > batch + 1 {
+                true => Stage::Starting { live, batch: batch + 1, proved },
+                false => Stage::Switching { live, proved },
+            }
+        }
+        (Stage::Switching { proved, .. }, _) if facts.soak.is_zero() => Stage::Post { proved },
+        (Stage::Switching { live, proved }, _) => Stage::Soaking { live, proved, left: facts.soak },
+        (Stage::Soaking { proved, .. }, _) => Stage::Post { proved },
+        (stage @ Stage::Post { .. }, _) => return Next::Close(done(&stage)),
+        (Stage::Settling(settling), _) => return Next::Close(settling.ruling),
+    })
+}
+
+/// The effects of a stage, its announcement first.
+fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
+    let mut effects = vec![Effect::Announce];
+    match stage {
+        Stage::Preparing => {
+            effects.extend([Effect::Hold, Effect::CheckUnits, Effect::RaiseMark]);
+            if facts.via == super::stage::Via::Next {
+                effects.push(Effect::LinkNext);
+            }
+            let slot = facts.to.slot.clone();
+            effects.extend([Effect::Verify(slot), Effect::Provide(facts.to.clone()), Effect::AskLive]);
+        }
+        Stage::Starting { batch, .. } => {
+            let batch = batch_at(facts, *batch);
+            let units = |of: &super::stage::Side, numbers: &[u32]| {
+                of.units_numbered(numbers).into_iter().map(|(unit, _)| unit).collect::<Vec<_>>()
+            };
+            effects.push(Effect::Gate);
+            if let Some(from) = &facts.from {
+                let mut stop = units(from, &batch.stop_first);
+                stop.reverse();
+                effects.push(Effect::Stop(stop));
+            }
+            effects.push(Effect::Start(units(&facts.to, &batch.start)));
+        }
+        Stage::Proving { batch, started, .. } => {
+            let batch = batch_at(facts, *batch);
+            effects.push(Effect::Prove(facts.to.units_numbered(&batch.start), started.clone()));
+        }
+        Stage::Switching { .. } => {
+            effects.extend([Effect::Switch, Effect::Route(facts.to.clone()), Effect::AskOutside]);
+        }
+        Stage::Soaking { proved, .. } => {
+            effects.extend([Effect::Route(facts.to.clone()), Effect::Soak(proved.clone())]);
+        }
+        Stage::Post { proved } => effects.extend([
+            Effect::Confirm(proved.clone()),
+            // Asked again: an interruption may lie between the switch and here.
+            Effect::Route(facts.to.clone()),
+            Effect::StopOthers(Some(facts.to.clone())),
+            Effect::Retire,
+        ]),
+        Stage::Settling(settling) => effects.extend(settling_script(facts, settling)),
+    }
+    effects
+}
+
+fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
+    let side = facts.side(&settling.to);
+    let mut effects = vec![Effect::Hold];
+    if settling.serve {
+        effects.push(Effect::Gate);
+    }
+    effects.push(Effect::StopOthers(side.cloned()));
+    if let Some(side) = side {
+        if settling.serve {
+            effects.extend([Effect::Provide(side.clone()), Effect::Restore(side.clone())]);
+        }
+        effects.push(Effect::Point(side.slot.clone()));
+        if settling.serve {
+            effects.push(Effect::Route(side.clone()));
+        }
+    }
+    effects.push(Effect::Links(side.map(|side| side.slot.clone())));
+    // Asked whatever the blame is by now, so that the script keeps its length when the answer changes the blame.
+    if let (Target::From, true, Some(side)) = (&settling.to, settling.serve, side)
+        && probe_of(&settling.ruling).is_some()
+    {
+        effects.push(Effect::AskAgain(side.clone()));
+    }
+    effects.push(Effect::Judge(settling.ruling.clone()));
+    effects
+}
+
+/// Where a failure, or a cancellation, in `stage` leads.
+fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settling {
+    let touched = !matches!(stage, Stage::Preparing);
+    let to = match (&facts.from, linked) {
+        (Some(_), _) => Target::From,
+        (None, true) => Target::To,
+        (None, false) => Target::Nothing,
+    };
+    let outcome = match (failure.blame, &to) {
+        (Blame::Operator, _) => Outcome::Cancelled,
+        (_, Target::From) if touched => Outcome::RolledBack,
+        _ => Outcome::Failed,
+    };
+    let mut ruling = Ruling {
+        outcome,
+        fault: Some(failure.fault),
+        blame: failure.blame,
+        phase: stage.phase(),
+        warnings: Vec::new(),
+    };
+    if to == Target::To {
+        ruling.warnings.push(format!("there is nothing to go back to: {} stays", facts.to.slot));
+    }
+    if let Some(live) = stage.live() {
+        absolve(&mut ruling, live.failed_probe.as_deref());
+    }
+    let was_up = stage.live().is_none_or(|live| live.up);
+    let serve = touched && !failure.rests && (was_up || to == Target::To);
+    // After the switch B had proved itself: if A doesn't come up again, B is better than nothing.
+    Settling { alternative: to == Target::From && stage.is_proved() && serve, to, serve, ruling }
+}
+
+/// If the slot that was or is live fails the very probe that the candidate failed, the environment is at fault.
+fn absolve(ruling: &mut Ruling, failed_probe: Option<&str>) {
+    if ruling.blame == Blame::Release && failed_probe.is_some() && probe_of(ruling) == failed_probe {
+        ruling.blame = Blame::Environment;
+    }
+}
+
+fn probe_of(ruling: &Ruling) -> Option<&str> {
+    Some(ruling.fault.as_ref()?.evidence.probe.as_ref()?.probe.as_str())
+}
+
+fn done(stage: &Stage) -> Ruling {
+    Ruling { outcome: Outcome::Done, fault: None, blame: Blame::Operator, phase: stage.phase(), warnings: Vec::new() }
+}
+
+/// All instances move by the same numbers; units may have different N.
+fn batches(facts: &Facts) -> Vec<Batch> {
+    let instances = facts.to.units.iter().chain(facts.from.iter().flat_map(|from| &from.units));
+    Numbers::stop_start(instances.map(|unit| unit.instances).max().unwrap_or(1)).batches()
+}
+
+fn batch_at(facts: &Facts, index: usize) -> Batch {
+    let none = Batch { stop_first: Vec::new(), start: Vec::new(), stop_after: Vec::new() };
+    batches(facts).into_iter().nth(index).unwrap_or(none)
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! Recovery's one rule: which side an interrupted deployment is brought to. Pure.
+//!
+//! It looks at what is, in this order: somebody else moved `current`; everything that the intent says runs still
+//! runs, so the deployment goes on; else one side is chosen, by `current` and by who proved itself.
+
+use std::time::Duration;
+
+use crate::model::deployment::Blame;
+use crate::model::{Code, Fault, Outcome, SlotName};
+
+use super::stage::{Facts, Ruling, Settling, Side, Stage, Target};
+
+/// What recovery finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whether the intent was written in this boot.
+    pub same_boot: bool,
+    /// Powered-on time since the stage was announced.
+    pub elapsed: Duration,
+    /// The slot that `current` names, with its units, if it is complete.
+    pub current: Option<Side>,
+    /// Whether the gate is active or on its way up, or an instance runs: if not, the app rests and nothing is started.
+    pub awake: bool,
+    /// Whether every instance that the stage says runs does, under its recorded InvocationID.
+    pub runs_hold: bool,
+    /// Whether all instances of B run and probe well now.
+    pub candidate_well: bool,
+}
+
+/// Where the deployment goes on: a stage to resume, or the settling to a side.
+pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
+    let named = found.current.as_ref().map(|side| &side.slot);
+    if let Some(side) = foreign(facts, found) {
+        return Stage::Settling(Settling {
+            to: Target::Foreign(side.clone()),
+            serve: found.awake,
+            alternative: false,
+            ruling: ruling(
+                stage,
+                Outcome::Superseded,
+                Fault::new(
+                    Code::Superseded,
+                    format!("somebody moved current to {} while the deployment was interrupted", side.slot),
+                ),
+                Blame::Operator,
+            ),
+        });
+    }
+    let linked = named == Some(&facts.to.slot) && !is_same(facts);
+    if let Some(stage) = resumed(facts, stage, found, linked) {
+        return stage;
+    }
+    let fault = Fault::new(Code::Interrupted, interruption(stage, found));
+    let verdict = |outcome| match stage {
+        // It was on its way back already, and knows why.
+        Stage::Settling(settling) => Ruling { outcome, ..settling.ruling.clone() },
+        _ => ruling(stage, outcome, fault.clone(), Blame::Interruption),
+    };
+    let keeps_candidate = match stage {
+        Stage::Settling(settling) => settling.to == Target::To || facts.from.is_none() && linked,
+        _ => linked || stage.is_proved() && found.candidate_well,
+    };
+    let settling = match (keeps_candidate, &facts.from) {
+        (true, from) => Settling {
+            to: Target::To,
+            serve: found.awake,
+            alternative: from.is_some(),
+            ruling: match stage {
+                Stage::Settling(settling) => settling.ruling.clone(),
+                _ => Ruling { fault: None, ..verdict(Outcome::Done) },
+            },
+        },
+        (false, Some(_)) => Settling {
+            to: Target::From,
+            serve: found.awake,
+            alternative: stage.is_proved(),
+            ruling: match stage {
+                Stage::Settling(settling) => settling.ruling.clone(),
+                Stage::Preparing => verdict(Outcome::Failed),
+                _ => verdict(Outcome::RolledBack),
+            },
+        },
+        (false, None) => Settling {
+            to: Target::Nothing,
+            serve: false,
+            alternative: false,
+            ruling: match stage {
+                Stage::Settling(settling) => settling.ruling.clone(),
+                _ => verdict(Outcome::Failed),
+            },
+        },
+    };
+    Stage::Settling(settling)
+}
+
+/// `current` names neither side: an operator's hand, which is respected.
+fn foreign<'a>(facts: &Facts, found: &'a Found) -> Option<&'a Side> {
+    let current = found.current.as_ref()?;
+    let known = |slot: &SlotName| facts.slots().contains(slot);
+    (!known(&current.slot)).then_some(current)
+}
+
+/// The stage goes on if the boot is the same, its instances run, and the app wasn't stopped by hand.
+fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<Stage> {
+    // Before the gate was started, and where the app rested before, an app that rests says nothing.
+    let begins = match stage {
+        Stage::Preparing => true,
+        Stage::Starting { live, .. } => !live.up,
+        _ => false,
+    };
+    if !(found.same_boot && found.runs_hold && (found.awake || begins)) {
+        return None;
+    }
+    match stage {
+        Stage::Settling(_) => None,
+        // Linked before it was proved is no step of this deployment; the rule below decides.
+        Stage::Preparing | Stage::Starting { .. } | Stage::Proving { .. } if linked => None,
+        // Not linked after it was: somebody went back by hand.
+        Stage::Soaking { .. } | Stage::Post { .. } if !linked && !is_same(facts) => None,
+        Stage::Soaking { live, proved, left } => Some(Stage::Soaking {
+            live: live.clone(),
+            proved: proved.clone(),
+            left: left.saturating_sub(found.elapsed),
+        }),
+        stage => Some(stage.clone()),
+    }
+}
+
+/// Whether both sides are one slot: then `current` tells nothing.
+fn is_same(facts: &Facts) -> bool {
+    facts.from.as_ref().is_some_and(|from| from.slot == facts.to.slot)
+}
+
+fn ruling(stage: &Stage, outcome: Outcome, fault: Fault, blame: Blame) -> Ruling {
+    Ruling { outcome, fault: Some(fault), blame, phase: stage.phase(), warnings: Vec::new() }
+}
+
+fn interruption(stage: &Stage, found: &Found) -> String {
+    let what = match (found.same_boot, found.awake, found.runs_hold) {
+        (false, _, _) => "the host was restarted",
+        (true, false, _) => "slotd was interrupted and the app was stopped",
+        (true, true, false) => "slotd was interrupted and the candidate no longer runs as it did",
+        (true, true, true) => "slotd was interrupted",
+    };
+    format!("{what} while the deployment was {}", stage.state())
+}
+
+#[cfg(test)]
+#[path = "side_tests.rs"]
+mod tests;

@@ -1,0 +1,179 @@
+//! A host in a few sets, for the tests of machine and recovery: performs effects without I/O.
+#![allow(missing_docs, reason = "for tests")]
+
+use std::collections::BTreeSet;
+
+use crate::model::deployment::{Blame, Kind};
+use crate::model::slot::UnitCount;
+use crate::model::{Code, DeploymentId, Fault, SlotName, UnitName};
+
+use super::effect::Effect;
+use super::machine::{Event, Failure, Machine, Observed};
+use super::side::Found;
+use super::stage::{Facts, Live, Runs, Side, Stage, Via};
+
+/// The host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sim {
+    pub facts: Facts,
+    pub current: Option<SlotName>,
+    pub next: Option<SlotName>,
+    pub fallback: Option<SlotName>,
+    pub running: BTreeSet<UnitName>,
+    pub route: BTreeSet<UnitName>,
+    pub gate: bool,
+    /// Slots whose instances don't come up.
+    pub broken: BTreeSet<SlotName>,
+    /// The stage that was announced last, while the intent is open.
+    pub intent: Option<Stage>,
+    /// All that was performed.
+    pub log: Vec<Effect>,
+}
+
+pub fn side(version: &str, n: u32) -> Side {
+    let slot: SlotName = version.parse().expect("slot");
+    Side { slot, units: vec![UnitCount { name: "web@".parse().expect("template"), instances: n }] }
+}
+
+pub fn facts(from: Option<Side>, to: Side) -> Facts {
+    let id: DeploymentId = "web-7".parse().expect("id");
+    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, soak: std::time::Duration::ZERO }
+}
+
+pub fn run_of(unit: &UnitName) -> String {
+    format!("run of {unit}")
+}
+
+pub fn runs(of: &Side) -> Runs {
+    of.unit_names().into_iter().map(|unit| (unit.clone(), run_of(&unit))).collect()
+}
+
+pub fn failure(code: Code, blame: Blame) -> Failure {
+    Failure { fault: Fault::new(code, "as scripted"), blame, rests: false }
+}
+
+impl Sim {
+    /// A host on which side A of `facts` serves.
+    pub fn serving(facts: Facts) -> Self {
+        let units: BTreeSet<_> = facts.from.iter().flat_map(Side::unit_names).collect();
+        Sim {
+            current: facts.from.as_ref().map(|side| side.slot.clone()),
+            next: None,
+            fallback: None,
+            route: units.clone(),
+            running: units,
+            gate: true,
+            broken: BTreeSet::new(),
+            intent: None,
+            log: Vec::new(),
+            facts,
+        }
+    }
+
+    pub fn perform(&mut self, effect: &Effect, stage: Option<&Stage>) -> Result<Observed, Failure> {
+        self.log.push(effect.clone());
+        match effect {
+            Effect::Announce => self.intent = stage.cloned(),
+            Effect::Gate => self.gate = true,
+            Effect::LinkNext => self.next = Some(self.facts.to.slot.clone()),
+            Effect::AskLive => {
+                let up = self.gate || !self.running.is_empty();
+                return Ok(Observed::Live(Live { up, failed_probe: None }));
+            }
+            Effect::Stop(units) => self.running.retain(|unit| !units.contains(unit)),
+            Effect::Start(units) => {
+                if self.broken.contains(&self.facts.to.slot) {
+                    return Err(failure(Code::UnitStart, Blame::Release));
+                }
+                self.running.extend(units.iter().cloned());
+                return Ok(Observed::Runs(units.iter().map(|unit| (unit.clone(), run_of(unit))).collect()));
+            }
+            Effect::Prove(..) | Effect::Confirm(_) | Effect::Soak(_) => {
+                if self.broken.contains(&self.facts.to.slot) {
+                    return Err(failure(Code::ProbeFailed, Blame::Release));
+                }
+            }
+            Effect::Switch => self.point(&self.facts.to.slot.clone()),
+            Effect::Point(slot) => self.point(slot),
+            Effect::Route(side) => self.route = side.unit_names().into_iter().collect(),
+            Effect::Retire | Effect::Links(_) => {
+                if let Some(next) = self.next.take()
+                    && Some(&next) != self.current.as_ref()
+                    && self.facts.from.as_ref().is_some_and(|from| from.slot == next)
+                {
+                    self.fallback = Some(next);
+                }
+            }
+            Effect::StopOthers(side) => {
+                let keep = side.iter().flat_map(Side::unit_names).collect::<Vec<_>>();
+                self.running.retain(|unit| keep.contains(unit));
+                self.route.retain(|unit| keep.contains(unit));
+            }
+            Effect::Restore(side) => {
+                if self.broken.contains(&side.slot) {
+                    return Err(failure(Code::UnitStart, Blame::Environment));
+                }
+                self.running.extend(side.unit_names());
+            }
+            Effect::Close => self.intent = None,
+            Effect::Rest => self.gate = self.gate && !self.running.is_empty(),
+            Effect::Hold
+            | Effect::CheckUnits
+            | Effect::RaiseMark
+            | Effect::Verify(_)
+            | Effect::Provide(_)
+            | Effect::AskOutside
+            | Effect::AskAgain(_)
+            | Effect::Judge(_)
+            | Effect::Unhold
+            | Effect::Record => {}
+        }
+        Ok(Observed::Nothing)
+    }
+
+    /// Performs at most `most` effects of `machine`; more than 200 would be for ever.
+    pub fn run(&mut self, machine: &mut Machine, most: usize) {
+        for _ in 0..most.min(200) {
+            let Some(effect) = machine.effect().cloned() else { return };
+            let event = match self.perform(&effect, machine.stage()) {
+                Ok(observed) => Event::Done(observed),
+                Err(failure) => Event::Failed(failure),
+            };
+            machine.apply(event).expect("an effect's event is never refused");
+        }
+        assert!(most < 200, "it goes on for ever: {machine:?}");
+    }
+
+    pub fn is_up(&self, side: &Side) -> bool {
+        side.unit_names().iter().all(|unit| self.running.contains(unit))
+    }
+
+    /// What recovery would find, `same_boot` as given.
+    pub fn found(&self, stage: &Stage, same_boot: bool) -> Found {
+        let all: Vec<&Side> = self.facts.from.iter().chain([&self.facts.to]).collect();
+        let named = |slot: &SlotName| {
+            let known = all.iter().find(|side| &side.slot == slot).map(|side| (*side).clone());
+            known.unwrap_or_else(|| side(&slot.to_string(), 1))
+        };
+        Found {
+            same_boot,
+            elapsed: std::time::Duration::ZERO,
+            current: self.current.as_ref().map(named),
+            awake: self.gate || !self.running.is_empty(),
+            runs_hold: stage.runs().keys().all(|unit| self.running.contains(unit)),
+            candidate_well: self.is_up(&self.facts.to) && !self.broken.contains(&self.facts.to.slot),
+        }
+    }
+
+    fn point(&mut self, slot: &SlotName) {
+        if self.current.as_ref() == Some(slot) {
+            return;
+        }
+        let old = self.current.replace(slot.clone());
+        if self.next.as_ref() == Some(slot) {
+            self.next = old;
+        } else if self.fallback.as_ref() == Some(slot) {
+            self.fallback = old;
+        }
+    }
+}
