@@ -517,3 +517,50 @@ fn the_manual_is_generated() {
     assert_eq!(rows[0].as_array().map(Vec::len), Some(Code::ALL.len()));
     contains(&world.slotctl(&["completions", "bash"]).stdout, &["_slotctl()", "quarantine"]);
 }
+
+#[test]
+fn a_new_app_is_shown_written_once_and_checked() {
+    let world = World::new();
+    let root = world.folder.path().join("root");
+    let root = root.to_str().expect("path");
+    let new = |more: &[&str]| {
+        let args = ["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--health", "/health"];
+        world.slotctl(&[&args[..], &["--root", root], more].concat())
+    };
+    let shown = new(&[]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    contains(&shown.stdout, &["etc/systemd/system/web@.service\n", "ListenStream=8080", "systemctl daemon-reload"]);
+    contains(&shown.stderr, &["next: sudo slotctl new web --exec /srv/web/bin/web", " --write\n"]);
+    assert!(!std::path::Path::new(root).exists(), "nothing is written unless it is said");
+    assert_eq!(documents(&new(&["--json"]))[0]["files"].as_array().map(Vec::len), Some(7));
+
+    let written = new(&["--write"]);
+    assert_eq!(written.code, 0, "{written:?}");
+    contains(&written.stdout, &["nothing is wrong", "next: cp web-1.0.0.tar.zst /var/lib/slotd/inbox/web/"]);
+    contains(&new(&["--write"]).stdout, &["web@.service is as it should be"]);
+
+    let template = format!("{root}/etc/systemd/system/web@.service");
+    let lines = std::fs::read_to_string(&template).expect("template");
+    let lines: String =
+        lines.lines().filter(|line| !line.starts_with("User=")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&template, lines).expect("written");
+    let found = world.slotctl(&["check", "--root", root]);
+    assert_eq!(found.code, 3, "{found:?}");
+    contains(&found.stdout, &["web@.service:", "(config.unit)", "  fix: "]);
+    let items = documents(&world.slotctl(&["check", "web", "--root", root, "--json"]));
+    assert_eq!((&items[0][0]["app"], &items[0][0]["code"]), (&"web".into(), &"config.unit".into()));
+
+    let refused = new(&["--write"]);
+    assert_eq!(refused.code, 5, "{refused:?}");
+    contains(&refused.stderr, &["web@.service is there and differs; nothing was written", "--write --force"]);
+    assert_eq!(new(&["--write", "--force"]).code, 0);
+
+    std::fs::write(format!("{root}/etc/slotd/apps/web.toml"), "deploy = \"perhaps\"\n").expect("written");
+    let found = world.slotctl(&["check", "web", "--root", root]);
+    assert_eq!(found.code, 3);
+    contains(&found.stdout, &["web.toml:1:10: ", "deploy = \"perhaps\"\n         ^^^^^^^^^"]);
+    let none = world.slotctl(&["check", "api", "--root", root]);
+    assert_eq!(none.code, 4);
+    contains(&none.stderr, &["api.toml isn't there (unknown.app)", "next: slotctl new api"]);
+    assert_eq!(world.slotctl(&["new", "web", "--exec", "bin/web", "--root", root]).code, 5);
+}
