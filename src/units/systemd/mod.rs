@@ -9,7 +9,7 @@ mod link;
 mod trouble;
 mod view;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,8 @@ impl Systemd {
             let path = bounded(link.manager.load_unit(unit.as_str())).await?;
             let changes = bounded(changes_of(&link, &path)).await?;
             let unit = unit.clone();
-            streams.push(changes.map(move |_| unit.clone()));
+            // An error is the end of the connection, which `rereads` tells.
+            streams.push(changes.filter_map(move |change| ready(change.ok().map(|_| unit.clone()))));
         }
         let (sender, watch) = UnitWatch::channel();
         tokio::spawn(forward(select_all(streams), rereads, sender));
