@@ -308,6 +308,10 @@ impl World {
         status.sub = sub.to_owned();
         status.result = result.to_owned();
         status.exit = exit.map(str::to_owned);
+        if active == Active::Inactive && result == "success" {
+            // systemd unloads what rests without a fault, and forgets its last run with it.
+            (status.exit, status.invocation, status.restarts) = (None, None, 0);
+        }
         self.tell(name);
     }
 
