@@ -2,6 +2,8 @@
 //!
 //! Longer than other files, since it is read beside the table of refusals, row by row.
 
+#![cfg(feature = "daemon")]
+
 mod artifact_support;
 
 use std::fs;

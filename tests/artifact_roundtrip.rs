@@ -1,5 +1,7 @@
 //! What is packed comes out the same, whatever it is; what is mutated never gets out of its folder.
 
+#![cfg(feature = "daemon")]
+
 mod artifact_support;
 
 use std::collections::BTreeMap;
