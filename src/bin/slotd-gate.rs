@@ -1,3 +1,7 @@
 //! Starts and stops what `current` names; needs no slotd.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    slotd::gate::main()
+}
