@@ -1,0 +1,149 @@
+//! Which release goes live by itself. Pure.
+//!
+//! Automatic mode takes the highest ready release above the mark, the highest that was ever live or tried: so what an
+//! operator left comes back only by his word, and a release that failed isn't tried for ever.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::config::app::DeployMode;
+use crate::model::{SlotName, Version, VersionOrder};
+
+/// What the choice depends on beside the slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Automatic or manual.
+    pub deploy: DeployMode,
+    /// Which version is the higher.
+    pub order: VersionOrder,
+    /// The highest ever live or tried.
+    pub mark: Option<&'a Version>,
+    /// The live slot.
+    pub current: Option<&'a SlotName>,
+}
+
+/// A slot that could go live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Its name.
+    pub slot: SlotName,
+    /// Whether it is quarantined.
+    pub quarantined: bool,
+}
+
+/// Why a ready release doesn't go live by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotLive {
+    /// It is live.
+    IsLive,
+    /// The app is in manual mode.
+    Manual,
+    /// It failed by its own fault.
+    Quarantined,
+    /// Its version names a pre-release.
+    PreRelease,
+    /// It isn't above the mark.
+    BelowMark(Version),
+    /// A higher one goes instead.
+    Lower(SlotName),
+}
+
+/// The release that goes live now, if one does.
+pub fn automatic<'a>(slots: &'a [Ready], rules: &Rules<'_>) -> Option<&'a SlotName> {
+    let eligible = slots.iter().filter(|ready| alone(ready, rules).is_ok());
+    eligible.map(|ready| &ready.slot).max_by(|a, b| compare(a, b, rules.order))
+}
+
+/// Why `slot` doesn't go live by itself; `None` if it does.
+pub fn why_not(slot: &SlotName, slots: &[Ready], rules: &Rules<'_>) -> Option<NotLive> {
+    let ready = slots.iter().find(|ready| ready.slot == *slot)?;
+    match (alone(ready, rules), automatic(slots, rules)) {
+        (Err(reason), _) => Some(reason),
+        (Ok(()), Some(chosen)) if chosen != slot => Some(NotLive::Lower(chosen.clone())),
+        (Ok(()), _) => None,
+    }
+}
+
+/// Whether it could go live if there were no other.
+fn alone(ready: &Ready, rules: &Rules<'_>) -> Result<(), NotLive> {
+    let version = &ready.slot.version;
+    let above = |mark: &&Version| rules.order.compare(version, mark) != Ordering::Greater;
+    match rules.mark.filter(above) {
+        _ if rules.current == Some(&ready.slot) => Err(NotLive::IsLive),
+        _ if ready.quarantined => Err(NotLive::Quarantined),
+        _ if rules.deploy == DeployMode::Manual => Err(NotLive::Manual),
+        _ if version.is_pre_release() => Err(NotLive::PreRelease),
+        Some(mark) => Err(NotLive::BelowMark(mark.clone())),
+        None => Ok(()),
+    }
+}
+
+fn compare(a: &SlotName, b: &SlotName, order: VersionOrder) -> Ordering {
+    order.compare(&a.version, &b.version).then(a.redeployment.cmp(&b.redeployment))
+}
+
+impl fmt::Display for NotLive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotLive::IsLive => f.write_str("it is live"),
+            NotLive::Manual => f.write_str("the app is deployed by hand (deploy = \"manual\")"),
+            NotLive::Quarantined => f.write_str("it is quarantined"),
+            NotLive::PreRelease => f.write_str("it is a pre-release, and those never go live by themselves"),
+            NotLive::BelowMark(mark) => write!(f, "it is not above {mark}, the highest ever live or tried"),
+            NotLive::Lower(higher) => write!(f, "{higher} is higher and goes instead"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(names: &[&str]) -> Vec<Ready> {
+        names.iter().map(|name| Ready { slot: name.parse().expect("slot"), quarantined: false }).collect()
+    }
+
+    fn rules(mark: Option<&Version>) -> Rules<'_> {
+        Rules { deploy: DeployMode::Automatic, order: VersionOrder::Uapi, mark, current: None }
+    }
+
+    fn v(text: &str) -> Version {
+        text.parse().expect("version")
+    }
+
+    #[test]
+    fn the_highest_goes() {
+        let ready = slots(&["1.4.1", "1.4.3", "1.4.2", "1.3.9"]);
+        assert_eq!(automatic(&ready, &rules(None)).map(ToString::to_string).as_deref(), Some("1.4.3"));
+        let why = why_not(&ready[0].slot, &ready, &rules(None));
+        assert_eq!(why, Some(NotLive::Lower("1.4.3".parse().expect("slot"))));
+        assert_eq!(why_not(&ready[1].slot, &ready, &rules(None)), None);
+    }
+
+    #[test]
+    fn what_was_left_comes_back_only_by_hand() {
+        let ready = slots(&["1.0", "2.0"]);
+        assert_eq!(automatic(&ready, &rules(Some(&v("2.0")))), None);
+        assert_eq!(
+            automatic(&slots(&["1.0", "2.0", "2.1"]), &rules(Some(&v("2.0")))).map(|slot| slot.to_string()),
+            Some("2.1".into())
+        );
+    }
+
+    #[test]
+    fn a_pre_release_waits() {
+        let ready = slots(&["1.0", "2.0.0-rc.1", "2.0~rc1"]);
+        assert_eq!(automatic(&ready, &rules(None)).map(ToString::to_string).as_deref(), Some("1.0"));
+        assert_eq!(why_not(&ready[1].slot, &ready, &rules(None)), Some(NotLive::PreRelease));
+    }
+
+    #[test]
+    fn a_quarantined_one_and_manual_mode_wait() {
+        let mut ready = slots(&["1.0", "2.0"]);
+        ready[1].quarantined = true;
+        assert_eq!(automatic(&ready, &rules(None)).map(ToString::to_string).as_deref(), Some("1.0"));
+        let manual = Rules { deploy: DeployMode::Manual, ..rules(None) };
+        assert_eq!(automatic(&ready, &manual), None);
+        assert_eq!(why_not(&ready[0].slot, &ready, &manual), Some(NotLive::Manual));
+    }
+}
