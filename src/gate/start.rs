@@ -31,8 +31,10 @@ pub enum StartError {
         cause: CurrentError,
     },
     /// A unit didn't come up.
-    #[error("{app}: slot {slot} didn't start: {cause}{}; see: journalctl -b -u {unit}; go back: slotctl rollback {app}",
-        also(seen))]
+    #[error(
+        "{app}: slot {slot} didn't start: {cause}{}; see: journalctl -b -u {unit}; go back: slotctl rollback {app}",
+        also(seen)
+    )]
     Unit {
         /// The app.
         app: crate::model::AppName,

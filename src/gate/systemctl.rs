@@ -103,8 +103,7 @@ impl Systemctl {
         if units.is_empty() {
             return Ok(Vec::new());
         }
-        let properties =
-            "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,Job,PropagatesStopTo";
+        let properties = "--property=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,Job,PropagatesStopTo";
         Ok(parse_show(&self.ask("show", &[properties], units.iter().map(UnitName::as_str))?))
     }
 
