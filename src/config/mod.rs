@@ -1,7 +1,27 @@
 //! What TOML says, as validated settings; errors show the line with a caret.
+//!
+//! A file becomes settings in three stages: its text is parsed into a document whose values know their places
+//! (`document`), each value is read and checked where it stands (`app_file`, `daemon_file`, `probe`, `sections`),
+//! and what comes out are settings in which everything is there and makes sense (`app`, `daemon`). What a key of
+//! a later version would mean is refused, never approximated.
 
 pub mod app;
+mod app_file;
+pub mod daemon;
+mod daemon_file;
+mod document;
+pub mod error;
+pub mod host;
+mod load;
 pub mod pattern;
+mod probe;
+mod sections;
+mod text;
 
 pub use app::AppSettings;
+pub use app_file::parse_app;
+pub use daemon::{DaemonSettings, Defaults, Profile};
+pub use daemon_file::parse_daemon;
+pub use error::ConfigError;
+pub use load::{Apps, BrokenApp, load_app, load_apps, load_daemon};
 pub use pattern::Pattern;

@@ -5,6 +5,12 @@ use serde::Serialize;
 /// Endings of packed artifacts, longest first where one ends in another.
 pub const ENDINGS: [&str; 5] = [".tar.zst", ".tar.gz", ".tar.xz", ".tgz", ".tar"];
 
+/// Endings of names that the inbox never looks at: what upload tools call a file that isn't there yet.
+pub const IGNORED_ENDINGS: [&str; 5] = [".part", ".tmp", ".partial", ".filepart", "~"];
+
+/// Endings of what lies beside an artifact and belongs to it.
+pub const COMPANION_ENDINGS: [&str; 4] = [".sha256", ".minisig", ".sig", ".slotd.json"];
+
 /// Which names are an app's, and where the version stands in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -31,6 +37,12 @@ impl Pattern {
             }
         };
         (!version.is_empty()).then_some(version)
+    }
+
+    /// Whether `file` is a name that no artifact has: hidden, unfinished, or beside an artifact.
+    pub fn ignores(file: &str) -> bool {
+        let mut endings = IGNORED_ENDINGS.iter().chain(&COMPANION_ENDINGS);
+        file.starts_with('.') || endings.any(|ending| file.ends_with(ending))
     }
 
     /// The text.

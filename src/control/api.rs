@@ -5,17 +5,37 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::{Kind, Report};
 use crate::model::evidence::Fault;
 use crate::model::slot::{Quarantine, SlotRecord, SlotState, UnitCount};
-use crate::model::{AppName, AppState, DeploymentId, Digest, SlotName, Timestamp, Version};
+use crate::model::{AppName, AppState, Code, DeploymentId, Digest, SlotName, Timestamp, Version};
 
 /// An error answer: the fault, and the next command where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{fault}")]
 pub struct ApiError {
     /// What and why.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
     /// What a person can do next, as a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+impl ApiError {
+    /// A refusal without a next command.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Fault::new(code, message).into()
+    }
+
+    /// The same refusal, with the command that a person can try next.
+    #[must_use]
+    pub fn next(mut self, command: impl Into<String>) -> Self {
+        self.next = Some(command.into());
+        self
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        ApiError { fault: Box::new(fault), next: None }
+    }
 }
 
 /// The daemon: `GET /v1/status`.
@@ -151,7 +171,7 @@ pub struct RollbackRequest {
     pub force: bool,
 }
 
-/// The answer to `activate`, `rollback` and `cancel`.
+/// The answer to `POST /v1/apps/APP/activate`, `…/rollback` and `…/cancel`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
 pub enum Accepted {
@@ -222,7 +242,7 @@ pub struct PruneItem {
     pub reason: String,
 }
 
-/// A quarantined slot in `GET /v1/apps/APP/quarantine`.
+/// A quarantined slot in `GET /v1/apps/APP/quarantine`; `DELETE /v1/apps/APP/quarantine/SLOT` lifts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineItem {
     /// The slot.
@@ -232,9 +252,11 @@ pub struct QuarantineItem {
 }
 
 /// An event of `GET /v1/events?after=N` and `GET /v1/deployments/ID/events`, one JSON object a line.
+///
+/// A stream of one deployment begins with its report as it stands, and ends with the one that says how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts up while the daemon runs.
+    /// Counts up by one from 1 while the daemon runs: a gap says that events were missed.
     pub seq: u64,
     /// When.
     pub at: Timestamp,
@@ -243,6 +265,52 @@ pub struct Event {
     /// What.
     #[serde(flatten)]
     pub what: EventKind,
+}
+
+/// Query of `GET /v1/apps/APP/deployments?limit=N`, which answers with reports, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryQuery {
+    /// How many at most; 20 unless said.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// Query of `GET /v1/deployments/ID?wait=DURATION`, which answers with a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitQuery {
+    /// For how long the answer may wait for the deployment's end ("30s"); it doesn't unless said.
+    #[serde(default)]
+    pub wait: Option<String>,
+}
+
+/// Query of `GET /v1/apps/APP/units?slot=SLOT`, which answers with names and shell patterns of units.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitsQuery {
+    /// Of which slot; the live one's, and the app's own units, unless said.
+    #[serde(default)]
+    pub slot: Option<SlotName>,
+}
+
+/// Query of `POST /v1/apps/APP/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneQuery {
+    /// Only say what would be removed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Query of `GET /v1/events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// The last number that the caller saw: what is still kept of the later ones comes first. From now on
+    /// unless said.
+    #[serde(default)]
+    pub after: Option<u64>,
 }
 
 /// What happened.
@@ -264,7 +332,7 @@ pub enum EventKind {
         /// The file.
         file: String,
         /// Why.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The app's state changed.
     App {

@@ -23,6 +23,8 @@ pub struct Caller {
 }
 
 /// Answers the verbs of the API.
+///
+/// What changes something runs to its end even if the caller goes away: the server calls it in a task of its own.
 pub trait Service: Clone + Send + Sync + 'static {
     /// Everything at a glance.
     fn status(&self) -> impl Future<Output = DaemonStatus> + Send;
@@ -32,9 +34,13 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn slots(&self, app: &AppName) -> impl Future<Output = Result<Vec<SlotInfo>, ApiError>> + Send;
     /// One slot.
     fn slot(&self, app: &AppName, slot: &SlotName) -> impl Future<Output = Result<SlotDetail, ApiError>> + Send;
-    /// Where the bytes of an upload are put while they arrive: a new file in the app's spool.
+    /// The most bytes that an upload of this app may have.
+    fn upload_limit(&self, app: &AppName) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Where the bytes of an upload are put while they arrive: the name, not yet taken, of a file in the app's
+    /// spool. The server makes the file, and removes it unless all bytes came.
     fn upload_path(&self, app: &AppName) -> impl Future<Output = Result<PathBuf, ApiError>> + Send;
-    /// Takes the bytes in; the file at `path` is removed whatever comes.
+    /// Takes the bytes in, which are written and not yet flushed to the disk; the file at `path` is removed
+    /// whatever comes.
     fn upload(
         &self,
         app: &AppName,
@@ -80,7 +86,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<Report, ApiError>> + Send;
     /// Events from now on. A receiver that lags is told so and asks for the state again.
     fn events(&self) -> broadcast::Receiver<Event>;
-    /// The templates' names of an app and the live slot's units, for `logs`.
+    /// The units of a slot, or the app's own and the live slot's, for `logs`: names and shell patterns
+    /// (`web@1.4.2.service`, `web@1.4.2@*.service`) as `journalctl --unit` takes them.
     fn units(
         &self,
         app: &AppName,

@@ -273,7 +273,7 @@ mod tests {
             (r#""instances":1"#, r#""instances":257"#, "257 instances"),
             (r#"[{"#, r#"[{"name":"web@","instances":1},{"#, "twice"),
             (r#""web@""#, r#""../web@""#, "no unit template"),
-            ("{", "", "trailing"),
+            ("{", "", "invalid type"),
         ] {
             let world = World::new();
             world.deploy("1", &[("web@", 1)]);

@@ -88,10 +88,6 @@ pub(crate) mod tests {
             Layout::new(self.folder.path().join("state"), self.folder.path().join("run"), app)
         }
 
-        pub(crate) fn run_dir(&self) -> std::path::PathBuf {
-            self.folder.path().join("run")
-        }
-
         /// Publishes a slot with these units and makes it current.
         pub(crate) fn deploy(&self, slot: &str, units: &[(&str, u32)]) {
             let slot: SlotName = slot.parse().expect("slot");

@@ -1,1 +1,162 @@
-//! How traffic reaches instances.
+//! How traffic reaches instances: six verbs, whatever the kind.
+//!
+//! For `none` and `socket` with `accept = "ready"` nothing stands between users and instances: who runs, serves. The
+//! route's set is the set of running instances, so switch and revert confirm it and never change it.
+
+#[cfg(test)]
+pub mod fake;
+mod socket;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::config::app::{self, Address, Probe};
+use crate::model::evidence::Evidence;
+use crate::model::{AppName, Code, Fault, InstanceName, UnitName};
+use crate::units::UnitControl;
+
+use socket::Socket;
+
+/// What a route sends users to: one instance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Which.
+    pub instance: InstanceName,
+    /// The unit that runs it.
+    pub unit: UnitName,
+}
+
+/// How a route stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Whom it sends users to.
+    pub set: RouteSet,
+    /// What is wrong with it, though users may not have noticed yet.
+    pub trouble: Option<Fault>,
+}
+
+/// Whom a route sends users to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteSet {
+    /// Whoever runs; the units tell.
+    Running,
+    /// These.
+    These(BTreeSet<Backend>),
+}
+
+/// The six verbs. Each ends within the limits of [`UnitControl`] or within its own argument.
+pub trait Route: Clone + Send + Sync + 'static {
+    /// Makes sure, before the first effect of a deployment, that the route can do its part.
+    fn prepare(&self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Sends users to exactly `to`, and confirms it.
+    fn switch(&self, to: &BTreeSet<Backend>) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Waits, for at most `at_most`, until `leaving` have no users any more.
+    fn drain(&self, leaving: &BTreeSet<Backend>, at_most: Duration) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Asks at the address that users call, for at most `at_most`.
+    fn verify(&self, at_most: Duration) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Sends users back to exactly `to`, and confirms it.
+    fn revert(&self, to: &BTreeSet<Backend>) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// How it stands.
+    fn observe(&self) -> impl Future<Output = Result<Observed, Fault>> + Send;
+}
+
+/// The route of an app, of whatever kind.
+#[derive(Debug, Clone)]
+pub enum AnyRoute<U> {
+    /// Not slotd's business.
+    None(Running<U>),
+    /// A shared socket unit.
+    Socket(Socket<U>),
+}
+
+/// The part that `none` and `socket` have in common: who runs, serves.
+#[derive(Debug, Clone)]
+pub struct Running<U> {
+    units: U,
+}
+
+impl<U: UnitControl> AnyRoute<U> {
+    /// The route of `app`, as its settings name it. The address that users call is that of the first probe over TCP.
+    pub fn new(app: &AppName, route: app::Route, probes: &[Probe], units: U) -> Self {
+        let running = Running { units };
+        match route {
+            app::Route::None => AnyRoute::None(running),
+            app::Route::Socket => AnyRoute::Socket(Socket::new(app.socket_unit(), address(probes), running)),
+        }
+    }
+}
+
+impl<U: UnitControl> Running<U> {
+    /// Confirms that all of `set` are up.
+    async fn confirm(&self, set: &BTreeSet<Backend>) -> Result<(), Fault> {
+        for Backend { unit, .. } in set {
+            let status = self.units.status(unit).await.map_err(|error| not_asked(&error))?;
+            if !status.is_up() {
+                let seen = status.seen(unit);
+                let message = format!("{unit} should serve and is {}", seen.state);
+                return Err(
+                    Fault::new(Code::UnitExited, message).with(Evidence { unit: Some(seen), ..Evidence::default() })
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<U: UnitControl> Route for AnyRoute<U> {
+    async fn prepare(&self) -> Result<(), Fault> {
+        match self {
+            AnyRoute::None(_) => Ok(()),
+            AnyRoute::Socket(socket) => socket.prepare().await,
+        }
+    }
+
+    async fn switch(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
+        match self {
+            AnyRoute::None(running) => running.confirm(to).await,
+            AnyRoute::Socket(socket) => socket.switch(to).await,
+        }
+    }
+
+    /// Nothing counts connections on a shared socket, nor without a route: the app drains on its SIGTERM.
+    async fn drain(&self, _leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn verify(&self, at_most: Duration) -> Result<(), Fault> {
+        match self {
+            AnyRoute::None(_) => Ok(()),
+            AnyRoute::Socket(socket) => socket.verify(at_most).await,
+        }
+    }
+
+    async fn revert(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
+        self.switch(to).await
+    }
+
+    async fn observe(&self) -> Result<Observed, Fault> {
+        let trouble = match self {
+            AnyRoute::None(_) => None,
+            AnyRoute::Socket(socket) => socket.trouble().await?,
+        };
+        Ok(Observed { set: RouteSet::Running, trouble })
+    }
+}
+
+/// The address of the first probe over TCP: a probe on a Unix socket asks an instance past the route.
+fn address(probes: &[Probe]) -> Option<String> {
+    probes.iter().find_map(|probe| match probe {
+        Probe::Http { address: Address::Tcp(address), .. } | Probe::Tcp { address } => Some(address.clone()),
+        _ => None,
+    })
+}
+
+fn not_asked(error: &crate::units::UnitError) -> Fault {
+    Fault::new(Code::UnitControl, error.to_string())
+}

@@ -1,1 +1,35 @@
-//! Slots on disk: publish, verify, links, keep-set, prune.
+//! Slots on disk: published whole, named by three links, kept or removed by one rule.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `store.rs` | opens an app's folders, reads the slots in them |
+//! | `publish.rs` | an unpacked artifact becomes a tree and a slot, a refused one a record |
+//! | `instance.rs`, `env.rs` | what a template unit reads as `instances/%i` |
+//! | `links.rs` | `current`, `fallback`, `next` |
+//! | `marks.rs` | quarantine, pins, evidence, the highest release |
+//! | `keep.rs` | which slots are kept, and why (pure) |
+//! | `prune.rs` | the others go |
+//! | `error.rs` | what can go wrong, and its code |
+//!
+//! The file system is the truth: nothing is remembered between two calls. Nothing here knows what runs.
+
+pub mod env;
+mod error;
+mod instance;
+pub mod keep;
+mod links;
+mod marks;
+mod prune;
+mod publish;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::SlotError;
+pub use instance::{HEALTH_DIR, health_socket};
+pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};
+pub use links::{LinkState, Links};
+pub use prune::Pruned;
+pub use publish::{NewSlot, PublishStep, Published, Verify, tree_key};
+pub use store::{Entry, SlotStore, Stored};

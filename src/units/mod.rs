@@ -1,6 +1,11 @@
 //! Units: what slotd asks of systemd. One trait, systemd over D-Bus behind it, and a scripted fake.
 //!
-//! Only `systemd.rs` knows D-Bus.
+//! Only `systemd` knows D-Bus; `journal` runs `journalctl`, and only when something went wrong.
+
+#[cfg(test)]
+pub mod fake;
+mod journal;
+pub mod systemd;
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +19,8 @@ use crate::model::evidence::{JournalLine, UnitSeen};
 ///
 /// Every call returns within its own deadline or with an error; none waits for ever.
 pub trait UnitControl: Clone + Send + Sync + 'static {
-    /// Starts `unit` and waits, for at most `at_most`, for this very job's result.
+    /// Starts `unit` and waits, for at most `at_most`, for this very job's result. A condition of the unit that says
+    /// no is [`JobResult::Done`] to systemd: whether it runs is asked by [`UnitControl::status`].
     fn start(&self, unit: &UnitName, at_most: Duration) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
 
     /// Stops `unit` and waits, for at most `at_most`, for this very job's result. A unit that doesn't run is `Done`.
@@ -160,6 +166,16 @@ pub enum UnitError {
         unit: UnitName,
         /// The deadline that passed.
         after: Duration,
+    },
+    /// systemd won't, for a reason of its own: a wrong unit file, a transaction that can't be, a shutdown.
+    #[error("systemd refuses to {verb} {unit}: {message}")]
+    Refused {
+        /// "start", "stop" …
+        verb: &'static str,
+        /// Which.
+        unit: UnitName,
+        /// systemd's words.
+        message: String,
     },
     /// The bus went away, or answers nonsense.
     #[error("systemd doesn't answer on D-Bus: {0}")]

@@ -1,0 +1,69 @@
+//! What an app's task is asked, and what it shows of itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::config::AppSettings;
+use crate::control::api::{Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, UploadQuery, Uploaded, WaitingItem};
+use crate::control::service::Caller;
+use crate::model::{Fault, Report, SlotName};
+use crate::slots::SlotStore;
+
+/// The answer to one question.
+pub type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// A question, or a wish.
+pub enum Ask {
+    /// How it stands, without asking systemd.
+    View(oneshot::Sender<View>),
+    /// Take in the bytes at this path.
+    Upload(PathBuf, UploadQuery, Caller, Answer<Uploaded>),
+    /// Make a slot live.
+    Activate(ActivateRequest, Caller, Answer<Accepted>),
+    /// Go back.
+    Rollback(RollbackRequest, Caller, Answer<Accepted>),
+    /// Undo the deployment under way.
+    Cancel(Caller, Answer<Accepted>),
+    /// Remove what isn't kept; or only say what that is.
+    Prune {
+        /// Only say.
+        dry_run: bool,
+        /// Who.
+        caller: Caller,
+        /// Where to.
+        answer: Answer<Pruned>,
+    },
+    /// Lift a quarantine.
+    Clear(SlotName, Caller, Answer<()>),
+    /// Take other settings from now on.
+    Settings(Arc<AppSettings>),
+    /// The settings file is gone: deploy nothing more.
+    Orphan,
+}
+
+/// An app without what only systemd knows.
+#[derive(Clone)]
+pub struct View {
+    /// Its settings.
+    pub settings: Arc<AppSettings>,
+    /// Its slots.
+    pub store: Arc<SlotStore>,
+    /// Whether its settings file is gone.
+    pub orphaned: bool,
+    /// The deployment under way, or queued.
+    pub deployment: Option<Report>,
+    /// The one that ended last.
+    pub last: Option<Report>,
+    /// The live slot crash-loops.
+    pub crash_loop: Option<Fault>,
+    /// What waits.
+    pub waiting: Vec<WaitingItem>,
+    /// What was refused and is still in the inbox.
+    pub refused: Vec<RefusedItem>,
+    /// What is wrong with the app's state.
+    pub faults: Vec<Fault>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,237 @@
+//! Beginning a deployment, going on with an interrupted one, and what follows from its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::AppSettings;
+use crate::deployment::host::{Host, is_awake};
+use crate::deployment::intent::Intent;
+use crate::deployment::side::{Found, choose};
+use crate::deployment::stage::{Facts, Ruling, Settling, Side, Stage, Target, Via};
+use crate::deployment::{Machine, Verb, clock, driver, drive};
+use crate::model::deployment::{Blame, Kind};
+use crate::model::slot::Phase;
+use crate::model::{Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, Timestamp, UnitName};
+use crate::probes::{Prober, Target as Asked};
+use crate::routes::AnyRoute;
+use crate::slots::{LinkState, SlotStore};
+use crate::units::UnitControl;
+
+use super::shared::Shared;
+
+/// A deployment that is wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What people are shown; its id is given.
+    pub report: Report,
+}
+
+/// A deployment under way.
+pub struct Running {
+    /// Its id.
+    pub id: DeploymentId,
+    /// The slots that it is about.
+    pub slots: Vec<SlotName>,
+    /// How it stands.
+    pub shown: watch::Receiver<Option<Report>>,
+    /// To speak to it.
+    pub verbs: mpsc::Sender<Verb>,
+    /// Its end.
+    pub task: JoinHandle<driver::Driven>,
+}
+
+/// What a deployment needs of its app.
+#[derive(Clone)]
+pub struct Ground<U: UnitControl> {
+    /// The app's settings.
+    pub settings: Arc<AppSettings>,
+    /// Its slots.
+    pub store: Arc<SlotStore>,
+    /// What all apps share.
+    pub shared: Shared<U>,
+}
+
+impl<U: UnitControl> Ground<U> {
+    /// Begins what is wanted.
+    pub fn begin(&self, wanted: Wanted) -> Result<Running, Fault> {
+        let facts = self.facts(&wanted.report)?;
+        let report = Report { from: facts.from.as_ref().map(|side| side.slot.clone()), ..wanted.report };
+        Ok(self.run(Machine::new(facts), report))
+    }
+
+    /// Goes on with what the last run of slotd left open, if it left something; brings links and gate in order.
+    pub async fn recover(&self) -> Result<Option<Running>, Fault> {
+        self.mend_current()?;
+        let intent = match self.store.intent() {
+            Ok(Some(intent)) => intent,
+            Ok(None) => {
+                self.store.drop_next().map_err(|error| error.fault())?;
+                // What is held for no deployment would only keep the gate from its work.
+                let _ = crate::durable::remove_file(&self.store.layout().hold());
+                return Ok(None);
+            }
+            Err(error) => {
+                tracing::error!(SLOTD_APP = self.settings.name.as_str(), "the intent can't be read, current decides: {error}");
+                match self.unreadable()? {
+                    Some(intent) => intent,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let found = self.found(&intent).await?;
+        let stage = choose(&intent.facts, &intent.stage, &found);
+        tracing::warn!(
+            SLOTD_APP = self.settings.name.as_str(),
+            SLOTD_DEPLOYMENT = intent.facts.id.to_string(),
+            "{} was interrupted while {}; it goes on with {}",
+            intent.facts.id, intent.stage.state(), stage.state()
+        );
+        let facts = intent.facts.clone();
+        Ok(Some(self.run(Machine::resume(facts, stage), intent.report)))
+    }
+
+    /// The live slot, if `current` names a whole one.
+    pub fn current(&self) -> Option<SlotName> {
+        self.store.links().ok()?.current.slot().cloned()
+    }
+
+    /// A slot with its units.
+    pub fn side(&self, slot: &SlotName) -> Result<Side, Fault> {
+        let record = self.store.record(slot).map_err(|error| error.fault())?;
+        Ok(Side { slot: slot.clone(), units: record.units })
+    }
+
+    fn run(&self, machine: Machine, report: Report) -> Running {
+        let (verbs, mut heard) = mpsc::channel(4);
+        let (shown, seen) = watch::channel(Some(report.clone()));
+        let (id, slots) = (machine.facts().id.clone(), machine.facts().slots());
+        let host = Host::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.store),
+            self.shared.units.clone(),
+            AnyRoute::new(&self.settings, self.shared.units.clone()),
+            Some(self.shared.history.clone()),
+            shown,
+        );
+        let task = tokio::spawn(async move { drive(machine, report, &host, &mut heard).await });
+        Running { id, slots, shown: seen, verbs, task }
+    }
+
+    fn facts(&self, report: &Report) -> Result<Facts, Fault> {
+        let links = self.store.links().map_err(|error| error.fault())?;
+        let from = links.current.slot().map(|slot| self.side(slot)).transpose()?;
+        let to = self.side(&report.to)?;
+        let via = match links.get(Link::Fallback).slot() == Some(&to.slot) && from.is_some() {
+            true => Via::Fallback,
+            false => Via::Next,
+        };
+        let soak = match report.kind {
+            Kind::Deploy => self.settings.soak,
+            // Going back is to what had proved itself for longer than any soak.
+            Kind::Rollback => Duration::ZERO,
+        };
+        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, soak })
+    }
+
+    /// A `current` that names nothing whole is brought to `next`, else `fallback`, if one is whole.
+    fn mend_current(&self) -> Result<(), Fault> {
+        let links = self.store.links().map_err(|error| error.fault())?;
+        if !matches!(links.current, LinkState::Dangling(_)) {
+            return Ok(());
+        }
+        let whole = [&links.next, &links.fallback].into_iter().find_map(LinkState::slot);
+        match whole {
+            Some(slot) => {
+                tracing::error!(SLOTD_APP = self.settings.name.as_str(), "current names no whole slot; it is brought to {slot}");
+                self.store.set_link(Link::Current, slot).map_err(|error| error.fault())
+            }
+            None => Err(Fault::new(
+                Code::Stuck,
+                format!("current of {} names no whole slot, nor do next and fallback", self.settings.name),
+            )),
+        }
+    }
+
+    /// A deployment about which nothing is known any more: everything is brought to `current`.
+    fn unreadable(&self) -> Result<Option<Intent>, Fault> {
+        let Some(current) = self.current() else { return Ok(None) };
+        let side = self.side(&current)?;
+        let id = DeploymentId { app: self.settings.name.clone(), number: 0 };
+        let fault = Fault::new(Code::Interrupted, "the record of the open deployment was unreadable");
+        let ruling = Ruling {
+            outcome: Outcome::Superseded,
+            fault: Some(fault),
+            blame: Blame::Interruption,
+            phase: Phase::Switching,
+            warnings: Vec::new(),
+        };
+        let settling = Settling { to: Target::Foreign(side.clone()), serve: true, alternative: false, ruling };
+        let facts = Facts { id: id.clone(), kind: Kind::Deploy, from: Some(side.clone()), to: side, via: Via::Next, soak: Duration::ZERO };
+        Ok(Some(Intent::new(facts, Stage::Settling(settling), new_report(id, Kind::Deploy, current, "recovery", None))))
+    }
+
+    /// What recovery finds on the host.
+    async fn found(&self, intent: &Intent) -> Result<Found, Fault> {
+        let units = &self.shared.units;
+        let up = async |unit: &UnitName| units.status(unit).await.ok().filter(crate::units::UnitStatus::is_up);
+        let gate = units.status(&self.settings.name.gate_unit()).await.map_err(|error| unreachable(&error))?;
+        let mut awake = is_awake(&gate);
+        for side in intent.facts.from.iter().chain([&intent.facts.to]) {
+            for unit in side.unit_names() {
+                awake |= up(&unit).await.is_some();
+            }
+        }
+        let mut runs_hold = true;
+        for (unit, run) in intent.stage.runs() {
+            runs_hold &= up(&unit).await.is_some_and(|status| status.invocation.as_ref() == Some(&run));
+        }
+        let same_boot = !intent.boot.is_empty() && intent.boot == clock::boot_id();
+        Ok(Found {
+            same_boot,
+            elapsed: Duration::from_millis(clock::powered_on_ms().saturating_sub(intent.announced_ms)),
+            current: self.current().map(|slot| self.side(&slot)).transpose()?,
+            awake,
+            runs_hold,
+            candidate_well: self.is_well(&intent.facts.to).await,
+        })
+    }
+
+    /// Whether all instances of `side` run and answer well.
+    async fn is_well(&self, side: &Side) -> bool {
+        let prober = Prober::new(self.shared.units.clone());
+        for (unit, instance) in side.instances() {
+            let target = Asked { app: self.settings.name.clone(), instance, unit };
+            let up = self.shared.units.status(&target.unit).await.is_ok_and(|status| status.is_up());
+            let timeout = self.settings.proof.timeout;
+            if !up || prober.ask_once(&self.settings.probes, &target, timeout).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// A report of what is only wanted so far.
+pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message: Option<String>) -> Report {
+    Report {
+        id,
+        kind,
+        from: None,
+        to,
+        by: by.to_owned(),
+        message,
+        attempt: 1,
+        queued: Timestamp::now(),
+        state: State::Queued,
+        waiting: None,
+        steps: Vec::new(),
+        ended: None,
+    }
+}
+
+fn unreachable(error: &crate::units::UnitError) -> Fault {
+    Fault::new(Code::UnitControl, error.to_string())
+}

@@ -1,0 +1,311 @@
+//! From a dropped or sent artifact to a slot: spool, check, unpack, publish.
+//!
+//! Only the private copy is looked at, so what was checked is what is used. Whatever goes wrong leaves the state as it
+//! was; `later` tells a fault of the host, after which the same file is tried again, from one of the artifact.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::artifact::spool::{self, Spooled};
+use crate::artifact::{ArtifactError, Format, Manifest, Reserve, checksum, pack, release, unpack, worker};
+use crate::config::AppSettings;
+use crate::durable;
+use crate::model::release::Release;
+use crate::model::slot::{Origin, Phase, RefusedRecord, UnitCount};
+use crate::model::{Code, Digest, Fault, SlotName, SlotRecord, Timestamp, Version};
+use crate::slots::{NewSlot, Published, SlotStore};
+
+/// Where an artifact comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file in the drop-in directory.
+    File(PathBuf),
+    /// A directory that was renamed into it.
+    Directory(PathBuf),
+    /// A file in the spool that came over the control socket.
+    Upload(PathBuf),
+}
+
+/// An artifact that is to become a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The bytes.
+    pub source: Source,
+    /// Its name, for its ending and, unless `version` is given, its version.
+    pub file: String,
+    /// The version, where the name doesn't tell.
+    pub version: Option<Version>,
+    /// The digest that the sender promises.
+    pub sha256: Option<Digest>,
+    /// Who brought it.
+    pub by: String,
+    /// Their message.
+    pub message: Option<String>,
+}
+
+/// Where it goes.
+#[derive(Clone)]
+pub struct Place {
+    /// The app's settings.
+    pub settings: Arc<AppSettings>,
+    /// Its slots.
+    pub store: Arc<SlotStore>,
+    /// The binary that the unpack worker is.
+    pub worker: PathBuf,
+}
+
+/// An artifact that didn't become a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub fault: Fault,
+    /// The host's fault, not the artifact's: it is worth another try as it is.
+    pub later: bool,
+}
+
+/// Takes an artifact in. What was put into spool and staging is gone afterwards, whatever came of it.
+pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
+    let version = version_of(place, job)?;
+    let mut packed = None;
+    let result = publish(place, job, &version, &mut packed).await;
+    let (path, digest) = packed.map_or((None, None), |spooled: Spooled| (Some(spooled.path), Some(spooled.digest)));
+    let uploaded = match &job.source {
+        Source::Upload(path) => Some(path.clone()),
+        Source::File(_) | Source::Directory(_) => None,
+    };
+    for leftover in path.into_iter().chain(uploaded) {
+        // Swept at the next start if it can't be removed now.
+        let _ = durable::remove_file(&leftover);
+    }
+    result.map_err(|fault| {
+        let refused = refused(fault);
+        if !refused.later && refused.fault.code != Code::ReleaseConflict {
+            keep_refusal(place, job, &version, digest, &refused.fault);
+        }
+        refused
+    })
+}
+
+/// The version that the artifact claims: the caller's word, or its name's.
+pub fn version_of(place: &Place, job: &Job) -> Result<Version, Refused> {
+    let text = match &job.version {
+        Some(version) => return admitted(place, version.clone()),
+        None => place.settings.inbox.pattern.version_in(&job.file),
+    };
+    let text = text.ok_or_else(|| {
+        let pattern = place.settings.inbox.pattern.as_str();
+        refused(Fault::new(Code::IngestMisnamed, format!("{:?} is not of the form {pattern}", job.file)))
+    })?;
+    let version = text.parse().map_err(|error| refused(Fault::new(Code::ReleaseVersion, format!("{text:?}: {error}"))))?;
+    admitted(place, version)
+}
+
+fn admitted(place: &Place, version: Version) -> Result<Version, Refused> {
+    match place.settings.versions.admits(&version) {
+        Ok(()) => Ok(version),
+        Err(error) => Err(refused(Fault::new(Code::ReleaseVersion, format!("{version}: {error}")))),
+    }
+}
+
+async fn publish(
+    place: &Place,
+    job: &Job,
+    version: &Version,
+    packed: &mut Option<Spooled>,
+) -> Result<Published, Fault> {
+    let spooled = blocking({
+        let (place, job) = (place.clone(), job.clone());
+        move || spool_in(&place, &job)
+    })
+    .await?;
+    let (digest, bytes, path) = (spooled.digest, spooled.bytes, spooled.path.clone());
+    *packed = Some(spooled);
+    check_digest(job, &digest)?;
+    let slot = SlotName::first(version.clone());
+    if let Some(known) = known(&place.store, &slot, &digest)? {
+        return Ok(Published::Known(known));
+    }
+    let format = match &job.source {
+        Source::Directory(_) => Format::Tar,
+        Source::File(_) | Source::Upload(_) => Format::of_name(&job.file).map_err(|rule| {
+            Fault::new(rule.code(), format!("{:?}: {rule}", job.file))
+        })?,
+    };
+    let staging = staging_dir(&place.store)?;
+    let unpacked = unpack_into(place, path.clone(), format, &staging).await;
+    let result = match unpacked {
+        Ok(manifest) => {
+            let (place, job, version, staging) = (place.clone(), job.clone(), version.clone(), staging.clone());
+            blocking(move || {
+                let release = release_of(&staging, &version)?;
+                let new = new_slot(&place, &job, SlotName::first(version), (digest, bytes), release, &staging, path);
+                let manifest = serde_json::to_vec(&manifest).map_err(|error| {
+                    Fault::new(Code::Internal, format!("the content manifest can't be written: {error}"))
+                })?;
+                let new = NewSlot { manifest: &manifest, ..new };
+                let compare = |tree: &Path, bytes: &[u8]| Manifest::verify_bytes(bytes, tree);
+                place.store.publish(&new, &compare).map_err(|error| error.fault())
+            })
+            .await
+        }
+        Err(fault) => Err(fault),
+    };
+    // Moved away when it was published; else swept now, or at the next start.
+    let _ = durable::remove_tree(&staging);
+    result
+}
+
+/// A private copy of the bytes, hashed while it is made.
+fn spool_in(place: &Place, job: &Job) -> Result<Spooled, Fault> {
+    let spool = place.store.layout().spool();
+    let limit = place.settings.limits.packed_bytes;
+    let fault = |error: ArtifactError| error.fault();
+    match &job.source {
+        Source::File(path) => {
+            let spooled = spool::copy_in(path, &spool, limit).map_err(fault)?;
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let promised = checksum::verify(folder, &job.file, &spooled.digest).map_err(fault);
+            if promised.is_err() {
+                let _ = durable::remove_file(&spooled.path);
+            }
+            promised.map(|_| spooled)
+        }
+        Source::Directory(path) => pack_directory(path, &spool),
+        Source::Upload(path) => {
+            let (digest, bytes) = spool::digest_of(path).map_err(fault)?;
+            Ok(Spooled { path: path.clone(), digest, bytes })
+        }
+    }
+}
+
+/// A dropped directory is packed first, so that it has a digest and bytes that are kept.
+fn pack_directory(dir: &Path, spool: &Path) -> Result<Spooled, Fault> {
+    let path = durable::aside_in(spool);
+    let io = |error: std::io::Error| Fault::new(Code::FsIo, format!("failed to write {}: {error}", path.display()));
+    let mut file = std::fs::File::create_new(&path).map_err(io)?;
+    let options = pack::Options { format: Format::Tar, leave_out: pack::LeaveOut::Nothing, mtime: pack::DEFAULT_MTIME };
+    let packed = pack::pack(dir, &mut file, options).map_err(|error| error.fault());
+    let synced = packed.and_then(|packed| file.sync_all().map(|()| packed).map_err(io));
+    if synced.is_err() {
+        let _ = durable::remove_file(&path);
+    }
+    let packed = synced?;
+    Ok(Spooled { path, digest: packed.digest, bytes: packed.bytes })
+}
+
+fn check_digest(job: &Job, actual: &Digest) -> Result<(), Fault> {
+    match job.sha256 {
+        Some(promised) if promised != *actual => Err(Fault::new(
+            Code::TrustDigestMismatch,
+            format!("{} has the digest {actual}, not the promised {promised}", job.file),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The slot if it is there with the same bytes; a conflict if it has others.
+fn known(store: &SlotStore, slot: &SlotName, digest: &Digest) -> Result<Option<SlotRecord>, Fault> {
+    match store.record(slot) {
+        Ok(record) if record.artifact == *digest => {
+            // A tree that was lost comes back with the next unpacking.
+            Ok(store.layout().tree(&record.tree).is_dir().then_some(record))
+        }
+        Ok(record) => Err(Fault::new(
+            Code::ReleaseConflict,
+            format!("{slot} is there with other bytes ({}, not {}); a release is never replaced", record.artifact.short(), digest.short()),
+        )),
+        Err(_) => Ok(None),
+    }
+}
+
+fn staging_dir(store: &SlotStore) -> Result<PathBuf, Fault> {
+    let staging = durable::aside_in(&store.layout().staging());
+    durable::make_dir(&staging, 0o700).map_err(|error| error.fault())?;
+    Ok(staging)
+}
+
+async fn unpack_into(place: &Place, packed: PathBuf, format: Format, dest: &Path) -> Result<Manifest, Fault> {
+    let limits = &place.settings.limits;
+    let job = unpack::Job {
+        packed,
+        format,
+        dest: dest.to_path_buf(),
+        limits: crate::artifact::Limits {
+            packed_bytes: limits.packed_bytes,
+            unpacked_bytes: limits.unpacked_bytes,
+            file_bytes: limits.file_bytes,
+            entries: limits.entries,
+            ratio: limits.ratio,
+            time: limits.time,
+        },
+        reserve: Reserve::default(),
+    };
+    worker::run(&place.worker, &job, |_| {}).await.map_err(|error| error.fault())
+}
+
+/// What the release says of itself; its version, if it says one, must be the artifact's.
+fn release_of(tree: &Path, version: &Version) -> Result<Release, Fault> {
+    let release = release::read(tree).map_err(|error| error.fault())?.unwrap_or_default();
+    match &release.version {
+        Some(inner) if inner != version => Err(Fault::new(
+            Code::ReleaseInvalid,
+            format!("the release file says version {inner}, the artifact {version}"),
+        )),
+        _ => Ok(release),
+    }
+}
+
+fn new_slot<'a>(
+    place: &Place,
+    job: &Job,
+    slot: SlotName,
+    (artifact, bytes): (Digest, u64),
+    release: Release,
+    staging: &Path,
+    packed: PathBuf,
+) -> NewSlot<'a> {
+    let units = place.settings.units.iter();
+    NewSlot {
+        slot,
+        artifact,
+        units: units.map(|unit| UnitCount { name: unit.name.clone(), instances: unit.instances }).collect(),
+        release,
+        origin: origin(job, bytes),
+        env: place.settings.env.clone(),
+        staging: staging.to_path_buf(),
+        manifest: &[],
+        packed,
+    }
+}
+
+fn origin(job: &Job, bytes: u64) -> Origin {
+    Origin { file: job.file.clone(), bytes, by: job.by.clone(), message: job.message.clone() }
+}
+
+/// The refusal stands in the slot's record, so that `list` and `inspect` show it.
+fn keep_refusal(place: &Place, job: &Job, version: &Version, artifact: Option<Digest>, fault: &Fault) {
+    let record = RefusedRecord {
+        version: version.clone(),
+        artifact,
+        origin: origin(job, 0),
+        phase: Phase::Processing,
+        fault: fault.clone(),
+        at: Timestamp::now(),
+    };
+    if let Err(error) = place.store.record_refusal(&record) {
+        // The fate file beside the artifact tells it too.
+        tracing::warn!(SLOTD_APP = place.settings.name.as_str(), "the refusal of {version} isn't recorded: {error}");
+    }
+}
+
+fn refused(fault: Fault) -> Refused {
+    let later = matches!(fault.code, Code::DiskFull | Code::FsIo | Code::FsRace | Code::Internal | Code::IngestChanged);
+    Refused { fault, later }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => Err(Fault::new(Code::Internal, format!("the intake was torn: {panic}"))),
+    }
+}

@@ -1,0 +1,114 @@
+//! `activate`, `rollback` and `cancel`: an operator's word about what is live.
+
+use clap::Args;
+
+use crate::control::api::{Accepted, ActivateRequest, RollbackRequest};
+use crate::model::{AppName, Exit, SlotName};
+
+use super::Context;
+use super::ending::{During, Ending, Failure};
+use super::wait;
+
+/// `slotctl activate`.
+#[derive(Debug, Args)]
+pub struct ActivateArgs {
+    /// The app
+    app: AppName,
+    /// The slot, or its version
+    version: SlotName,
+    /// Kept with the deployment
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Don't wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    /// Also if it is quarantined
+    #[arg(long)]
+    force: bool,
+}
+
+/// `slotctl rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The app
+    app: AppName,
+    /// Where to, instead of the fallback
+    #[arg(long, value_name = "VERSION")]
+    to: Option<SlotName>,
+    /// Kept with the deployment
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Don't wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    /// Also to a quarantined slot
+    #[arg(long)]
+    force: bool,
+}
+
+/// `slotctl cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The app
+    app: AppName,
+}
+
+/// Makes a slot live.
+pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let ActivateArgs { app, version, message, no_wait, force } = args;
+    let step = format!("activate {app} {version}");
+    let request = ActivateRequest { slot: version, message, force };
+    let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
+    see_through(&app, accepted, no_wait, context).await
+}
+
+/// Goes back.
+pub async fn rollback(args: RollbackArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let RollbackArgs { app, to, message, no_wait, force } = args;
+    let step = match &to {
+        Some(to) => format!("rollback {app} --to {to}"),
+        None => format!("rollback {app}"),
+    };
+    let request = RollbackRequest { to, message, force };
+    let accepted = context.client.post_json(&format!("/v1/apps/{app}/rollback"), &request).await.during(step)?;
+    see_through(&app, accepted, no_wait, context).await
+}
+
+/// Stops the deployment under way.
+pub async fn cancel(CancelArgs { app }: CancelArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let accepted: Accepted =
+        context.client.post(&format!("/v1/apps/{app}/cancel")).await.during(format!("cancel {app}"))?;
+    context.out.document(&accepted);
+    match accepted {
+        Accepted::Unchanged { current } => context.out.line(format!("{app}: nothing to cancel, {current} is live")),
+        Accepted::Deployment { id, bound, .. } => {
+            context.out.line(format!("{id} is being undone{}", at_most(bound)));
+            context.out.line(format!("  next: slotctl status {app}"));
+        }
+    }
+    Ok(Exit::Ok.into())
+}
+
+async fn see_through(
+    app: &AppName,
+    accepted: Accepted,
+    no_wait: bool,
+    context: &Context<'_>,
+) -> Result<Ending, Failure> {
+    let out = context.out;
+    out.document(&accepted);
+    match accepted {
+        Accepted::Unchanged { current } => {
+            out.line(format!("{app}: nothing to do, {current} is live already"));
+            Ok(Exit::Ok.into())
+        }
+        Accepted::Deployment { id, bound, .. } => {
+            out.line(format!("{id}{}", at_most(bound)));
+            if no_wait { Ok(Exit::Ok.into()) } else { wait::follow(&id, context).await }
+        }
+    }
+}
+
+fn at_most(bound: Option<String>) -> String {
+    bound.map(|bound| format!(", at most: {bound}")).unwrap_or_default()
+}

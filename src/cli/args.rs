@@ -1,0 +1,71 @@
+//! The arguments: what every command has, and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::{activate, completions, deploy, history, inspect, list, logs, prune, quarantine, status, why};
+
+/// Where the daemon listens unless it is told otherwise.
+const DEFAULT_SOCKET: &str = "/run/slotd/slotd.sock";
+
+/// Deploys versioned artifacts into slots of systemd services, by way of slotd.
+#[derive(Debug, Parser)]
+#[command(name = "slotctl", version, after_help = "Exit statuses and error codes: slotctl codes")]
+pub struct Args {
+    /// Answer in JSON, one document a line
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", env = "SLOTD_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How the apps do; ends with 3 if one is degraded or stuck
+    Status(status::Args),
+    /// The slots of an app, highest version first
+    List(list::Args),
+    /// Send an artifact, and wait until it is live
+    Deploy(deploy::Args),
+    /// Make a slot live
+    Activate(activate::ActivateArgs),
+    /// Go back to the fallback, or to another slot
+    Rollback(activate::RollbackArgs),
+    /// Stop an app's deployment under way and undo it
+    Cancel(activate::CancelArgs),
+    /// Releases that failed by their own fault
+    Quarantine(quarantine::Args),
+    /// Remove the slots that retention doesn't keep
+    Prune(prune::Args),
+    /// Past deployments, newest first
+    History(history::Args),
+    /// Why an app or a deployment is as it is: step, cause, evidence, next command
+    Why(why::Args),
+    /// The journal of an app's units
+    Logs(logs::Args),
+    /// All that is known of one slot
+    Inspect(inspect::Args),
+    /// Every error code and exit status, with its meaning
+    Codes,
+    /// Completions for a shell, on standard output
+    Completions(completions::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_agree_with_themselves() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,47 @@
+//! `list`: the slots of an app.
+
+use crate::control::api::SlotInfo;
+use crate::model::{AppName, Exit, SlotState, Timestamp};
+
+use super::Context;
+use super::ending::{During, Ending, Failure};
+use super::text::{ago, plain, size};
+
+/// `slotctl list`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The app
+    app: AppName,
+}
+
+/// A slot a line.
+pub async fn run(Args { app }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+    let slots: Vec<SlotInfo> =
+        context.client.get(&format!("/v1/apps/{app}/slots")).await.during(format!("list {app}"))?;
+    context.out.document(&slots);
+    if slots.is_empty() {
+        context.out.line(format!("{app} has no slots yet"));
+    }
+    let now = Timestamp::now();
+    let head = ["SLOT", "STATE", "CREATED", "SIZE", "BY", "COMMIT", "NOTE"];
+    context.out.table(&head, slots.iter().map(|slot| row(slot, now)).collect());
+    Ok(Exit::Ok.into())
+}
+
+fn row(info: &SlotInfo, now: Timestamp) -> Vec<String> {
+    let fallback = if info.fallback { ", fallback" } else { "" };
+    let note = match &info.state {
+        SlotState::Waiting { reason } => reason.clone(),
+        SlotState::Failed { fault, .. } => fault.to_string(),
+        _ => info.message.clone().unwrap_or_default(),
+    };
+    vec![
+        info.slot.to_string(),
+        format!("{}{fallback}", info.state.word()),
+        ago(info.created, now),
+        size(info.bytes),
+        plain(&info.by),
+        plain(&info.commit.as_deref().unwrap_or_default().chars().take(12).collect::<String>()),
+        plain(&note),
+    ]
+}

@@ -1,0 +1,38 @@
+//! `/v1/apps/APP/slots`, and the units that run them.
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::model::{AppName, SlotName};
+
+use super::api::{SlotDetail, SlotInfo, UnitsQuery};
+use super::service::Service;
+use super::table::Shared;
+use super::wire::{Answer, Asked, Named, NoKeys};
+
+/// `GET /v1/apps/APP/slots`.
+pub async fn list<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named(app): Named<AppName>,
+    _: Asked<NoKeys>,
+) -> Answer<Vec<SlotInfo>> {
+    shared.service.slots(&app).await.map(Json)
+}
+
+/// `GET /v1/apps/APP/slots/SLOT`.
+pub async fn inspect<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named((app, slot)): Named<(AppName, SlotName)>,
+    _: Asked<NoKeys>,
+) -> Answer<SlotDetail> {
+    shared.service.slot(&app, &slot).await.map(Json)
+}
+
+/// `GET /v1/apps/APP/units?slot=SLOT`.
+pub async fn units<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named(app): Named<AppName>,
+    Asked(query): Asked<UnitsQuery>,
+) -> Answer<Vec<String>> {
+    shared.service.units(&app, query.slot.as_ref()).await.map(Json)
+}

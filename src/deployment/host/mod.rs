@@ -1,0 +1,182 @@
+//! The real world of a deployment: slots on disk, units of systemd, probes, the route.
+//!
+//! Each effect asks for what is and does what is missing. Work on files runs on a blocking thread, and none of it may
+//! be left half-way ([`Effect::is_interruptible`]); what waits for systemd or for a probe may.
+
+mod evidence;
+mod records;
+mod unit;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::config::AppSettings;
+use crate::history::History;
+use crate::model::deployment::Blame;
+use crate::model::{Code, Fault, Report};
+use crate::routes::AnyRoute;
+use crate::slots::SlotStore;
+use crate::units::UnitControl;
+
+use super::effect::Effect;
+use super::machine::{Failure, Observed};
+use super::world::{Context, World};
+
+/// A start is given this much beyond the unit's own limit; a unit without one is given this and no more.
+const START_SLACK: Duration = Duration::from_secs(30);
+
+/// For effects that only touch files of slotd's own.
+const FILES_LIMIT: Duration = Duration::from_secs(60);
+
+/// For comparing a tree with its manifest, byte by byte.
+const VERIFY_LIMIT: Duration = Duration::from_secs(600);
+
+/// Where the deployments of one app act.
+pub struct Host<U: UnitControl> {
+    /// The app's settings as they were when the deployment began.
+    pub settings: Arc<AppSettings>,
+    /// Its slots.
+    pub store: Arc<SlotStore>,
+    /// systemd.
+    pub units: U,
+    /// How traffic reaches its instances.
+    pub route: AnyRoute<U>,
+    /// Past deployments; may be out of order.
+    pub history: Option<History>,
+    /// Where reports are shown.
+    pub shown: watch::Sender<Option<Report>>,
+    /// Start and stop limits of the units, as systemd told them when the units were checked.
+    limits: Mutex<Limits>,
+}
+
+/// The longest that the app's units may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    start: Duration,
+    stop: Duration,
+}
+
+impl<U: UnitControl> Host<U> {
+    /// The world of one deployment.
+    pub fn new(
+        settings: Arc<AppSettings>,
+        store: Arc<SlotStore>,
+        units: U,
+        route: AnyRoute<U>,
+        history: Option<History>,
+        shown: watch::Sender<Option<Report>>,
+    ) -> Self {
+        // systemd's own defaults, until it has been asked.
+        let limits = Mutex::new(Limits { start: Duration::from_secs(90), stop: Duration::from_secs(90) });
+        Host { settings, store, units, route, history, shown, limits }
+    }
+
+    fn limits(&self) -> Limits {
+        // A poisoned lock still holds two durations.
+        *self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = limits;
+    }
+
+    /// Runs file work on a blocking thread.
+    async fn files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SlotStore) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        match done {
+            Ok(result) => result.map_err(environment),
+            Err(panic) => Err(environment(Fault::new(Code::Internal, format!("work on files was torn: {panic}")))),
+        }
+    }
+
+    /// Runs file work that has nothing to tell.
+    async fn change(
+        &self,
+        work: impl FnOnce(&SlotStore) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<Observed, Failure> {
+        self.files(work).await.map(|()| Observed::Nothing)
+    }
+}
+
+impl<U: UnitControl> World for Host<U> {
+    async fn perform(&self, effect: &Effect, context: Context<'_>) -> Result<Observed, Failure> {
+        self.renew_hold(effect, &context).await?;
+        match effect {
+            Effect::Announce => self.announce(&context).await,
+            Effect::Hold => self.hold(&context, self.limit(effect)).await,
+            Effect::CheckUnits => self.check_units(&context.facts.to).await,
+            Effect::RaiseMark => {
+                let (version, order) = (context.facts.to.slot.version.clone(), self.settings.versions);
+                self.change(move |store| store.raise_mark(&version, order).map_err(|error| error.fault())).await
+            }
+            Effect::Gate => self.start_gate().await,
+            Effect::LinkNext => {
+                let slot = context.facts.to.slot.clone();
+                self.change(move |store| store.link_next(&slot).map_err(|error| error.fault())).await
+            }
+            Effect::Verify(slot) => self.verify(slot.clone()).await,
+            Effect::Provide(side) => self.provide(side).await,
+            Effect::AskLive => self.ask_live(context.facts).await,
+            Effect::Stop(units) => self.stop_units(units).await,
+            Effect::Start(units) => self.start_units(units, true).await,
+            Effect::Prove(instances, runs) => self.prove(context.facts, instances, runs).await,
+            Effect::Switch => self.switch(context.facts).await,
+            Effect::Route(side) => self.route_to(side).await,
+            Effect::AskOutside => self.ask_outside(&context.facts.to).await,
+            Effect::Soak(runs) => self.soak(&context, runs).await,
+            Effect::Confirm(runs) => self.confirm(runs).await,
+            Effect::Retire => self.retire(context.facts).await,
+            Effect::StopOthers(side) => self.stop_others(context.facts, side.as_ref()).await,
+            Effect::Restore(side) => self.start_units(&side.unit_names(), false).await,
+            Effect::Point(slot) => {
+                let slot = slot.clone();
+                self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
+            }
+            Effect::Links(slot) => self.tidy_links(context.facts, slot.clone()).await,
+            Effect::AskAgain(side) => self.ask_again(side).await,
+            Effect::Judge(ruling) => self.judge(&context, ruling.clone()).await,
+            Effect::Close => self.close(&context).await,
+            Effect::Unhold => self.unhold().await,
+            Effect::Rest => self.rest(context.facts).await,
+            Effect::Record => self.record(&context).await,
+        }
+    }
+
+    fn limit(&self, effect: &Effect) -> Duration {
+        let limits = self.limits();
+        let each = |count: usize, limit: Duration| limit * u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let proof = &self.settings.proof;
+        match effect {
+            Effect::Stop(units) => each(units.len(), limits.stop),
+            Effect::Start(units) => each(units.len(), limits.start),
+            Effect::Restore(side) => each(side.unit_names().len(), limits.start),
+            Effect::StopOthers(_) => limits.stop + FILES_LIMIT,
+            Effect::Prove(..) => proof.deadline + proof.stable_for,
+            Effect::AskAgain(_) | Effect::AskLive | Effect::AskOutside => proof.deadline,
+            Effect::Soak(_) => self.settings.soak + proof.timeout,
+            Effect::Verify(_) => VERIFY_LIMIT,
+            _ => FILES_LIMIT,
+        }
+    }
+
+    fn publish(&self, report: &Report) {
+        self.log(report);
+        self.shown.send_replace(Some(report.clone()));
+    }
+}
+
+/// A fault of the environment.
+fn environment(fault: Fault) -> Failure {
+    Failure { fault, blame: Blame::Environment, rests: false }
+}
+
+/// A fault of the release.
+fn release(fault: Fault) -> Failure {
+    Failure { fault, blame: Blame::Release, rests: false }
+}

@@ -1,0 +1,183 @@
+//! The effects on files: intent, hold mark, links, instances, marks, history.
+
+use std::time::Duration;
+
+use crate::artifact::manifest::Manifest;
+use crate::durable;
+use crate::model::hold::Hold;
+use crate::model::{Code, Fault, Link, Report, SlotName, State, Timestamp};
+use crate::slots::LinkState;
+use crate::units::UnitControl;
+
+use super::super::clock;
+use super::super::effect::{Effect, Kind};
+use super::super::intent::{INTENT_FORMAT, Intent};
+use super::super::machine::{Failure, Observed};
+use super::super::stage::{Facts, Ruling, Side, Stage, Via};
+use super::super::world::{Context, World};
+use super::{Host, environment, release};
+
+/// The hold mark outlives the step that it was set for by this much, so that it never ends under a step.
+const HOLD_SLACK: Duration = Duration::from_secs(40);
+
+impl<U: UnitControl> Host<U> {
+    /// Writes the intent with the stage that begins.
+    pub(super) async fn announce(&self, context: &Context<'_>) -> Result<Observed, Failure> {
+        let Some(stage) = context.stage else { return Ok(Observed::Nothing) };
+        let intent = intent(context.facts, stage, context.report);
+        self.change(move |store| store.write_intent(&intent).map_err(|error| error.fault())).await
+    }
+
+    /// Sets the hold mark for at least `limit` from now on.
+    pub(super) async fn hold(&self, context: &Context<'_>, limit: Duration) -> Result<Observed, Failure> {
+        let until = clock::powered_on() + limit + HOLD_SLACK;
+        let hold = Hold {
+            boot: clock::boot_id(),
+            until_ms: u64::try_from(until.as_millis()).unwrap_or(u64::MAX),
+            deployment: context.facts.id.to_string(),
+        };
+        self.change(move |store| {
+            let path = store.layout().hold();
+            // Read by the gate, which runs as root, and by nobody else; but it is no secret.
+            durable::write_json(&path, &hold).map_err(|error| error.fault())
+        })
+        .await
+    }
+
+    /// Renews the hold mark for the step that begins, while one is set.
+    pub(super) async fn renew_hold(&self, effect: &Effect, context: &Context<'_>) -> Result<(), Failure> {
+        if matches!(effect.kind(), Kind::Announce | Kind::Hold | Kind::Close | Kind::Unhold | Kind::Rest | Kind::Record) {
+            return Ok(());
+        }
+        let limit = self.limit(effect);
+        let needed = clock::powered_on() + limit;
+        let lasts = self
+            .files(|store| {
+                let hold = durable::read_json::<Hold>(&store.layout().hold()).map_err(|error| error.fault())?;
+                Ok(hold.map_or(Duration::ZERO, |hold| Duration::from_millis(hold.until_ms)))
+            })
+            .await?;
+        match lasts < needed {
+            true => self.hold(context, limit).await.map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes the hold mark.
+    pub(super) async fn unhold(&self) -> Result<Observed, Failure> {
+        self.change(|store| {
+            durable::remove_file(&store.layout().hold()).map(drop).map_err(|error| error.fault())
+        })
+        .await
+    }
+
+    /// Compares the files of `slot` with their manifest.
+    pub(super) async fn verify(&self, slot: SlotName) -> Result<Observed, Failure> {
+        let checked = self
+            .files(move |store| {
+                let compare = |tree: &std::path::Path, manifest: &[u8]| Manifest::verify_bytes(manifest, tree);
+                Ok(store.verify(&slot, compare).map_err(|error| error.fault()))
+            })
+            .await?;
+        // Altered files are the slot's own fault: it must not be tried again as it is.
+        checked.map(|()| Observed::Nothing).map_err(|fault| match fault.code {
+            Code::SlotTampered => release(fault),
+            _ => environment(fault),
+        })
+    }
+
+    /// Makes the folders that the units of `side` read.
+    pub(super) async fn provide(&self, side: &Side) -> Result<Observed, Failure> {
+        let side = side.clone();
+        self.change(move |store| {
+            side.instances().iter().try_for_each(|(_, instance)| {
+                store.publish_instance(instance, &[]).map(drop).map_err(|error| error.fault())
+            })
+        })
+        .await
+    }
+
+    /// Exchanges `current` with the link that names the candidate.
+    pub(super) async fn switch(&self, facts: &Facts) -> Result<Observed, Failure> {
+        let slot = facts.to.slot.clone();
+        self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
+    }
+
+    /// `next`, which names the slot that was left, over `fallback`.
+    pub(super) async fn retire(&self, facts: &Facts) -> Result<Observed, Failure> {
+        let from = facts.from.as_ref().map(|side| side.slot.clone());
+        match facts.via {
+            Via::Fallback => Ok(Observed::Nothing),
+            Via::Next => self.change(move |store| settle_next(store, from.as_ref())).await,
+        }
+    }
+
+    /// `next` goes; over `fallback` if it names the slot that was left for good.
+    pub(super) async fn tidy_links(&self, facts: &Facts, chosen: Option<SlotName>) -> Result<Observed, Failure> {
+        let left = facts.from.as_ref().map(|side| side.slot.clone()).filter(|from| Some(from) != chosen.as_ref());
+        let left = left.filter(|_| chosen.as_ref() == Some(&facts.to.slot));
+        self.change(move |store| settle_next(store, left.as_ref())).await
+    }
+
+    /// Ends the intent: it becomes the record of the last deployment.
+    pub(super) async fn close(&self, context: &Context<'_>) -> Result<Observed, Failure> {
+        let last = intent(context.facts, &Stage::Preparing, &ended(context.report));
+        self.change(move |store| store.close_intent(&last).map_err(|error| error.fault())).await
+    }
+
+    /// Writes the history. Without it nothing is lost but the past.
+    pub(super) async fn record(&self, context: &Context<'_>) -> Result<Observed, Failure> {
+        let Some(history) = &self.history else { return Ok(Observed::Nothing) };
+        let report = ended(context.report);
+        history.record(&report).await.map(|()| Observed::Nothing).map_err(|error| environment(error.fault()))
+    }
+
+    /// Keeps the evidence beside the slot, and quarantines it if the release is at fault.
+    pub(super) async fn judge(&self, context: &Context<'_>, ruling: Ruling) -> Result<Observed, Failure> {
+        let (slot, id) = (context.facts.to.slot.clone(), context.facts.id.clone());
+        self.change(move |store| {
+            let Some(fault) = &ruling.fault else { return Ok(()) };
+            store.write_evidence(&slot, &id, fault).map_err(|error| error.fault())?;
+            match ruling.blame {
+                crate::model::Blame::Release => {
+                    let quarantine = crate::model::slot::Quarantine {
+                        deployment: id.to_string(),
+                        phase: ruling.phase,
+                        fault: fault.clone(),
+                        at: Timestamp::now(),
+                    };
+                    store.quarantine(&slot, &quarantine).map_err(|error| error.fault())
+                }
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+}
+
+/// `next` over `fallback` if it names `left`, else `next` goes.
+fn settle_next(store: &crate::slots::SlotStore, left: Option<&SlotName>) -> Result<(), Fault> {
+    let links = store.links().map_err(|error| error.fault())?;
+    let result = match (links.get(Link::Next), left) {
+        (LinkState::Absent, _) => return Ok(()),
+        (LinkState::Slot(next), Some(left)) if next == left => store.retire_next(),
+        _ => store.drop_next(),
+    };
+    result.map_err(|error| error.fault())
+}
+
+fn intent(facts: &Facts, stage: &Stage, report: &Report) -> Intent {
+    Intent {
+        format: INTENT_FORMAT,
+        facts: facts.clone(),
+        stage: stage.clone(),
+        boot: clock::boot_id(),
+        announced_ms: clock::powered_on_ms(),
+        report: report.clone(),
+    }
+}
+
+/// The report as it will stand when all is over.
+fn ended(report: &Report) -> Report {
+    Report { state: State::Done, waiting: None, ..report.clone() }
+}

@@ -1,0 +1,73 @@
+//! Marks: what people and deployments say of slots. Each is a file, beside the slot or beside the links.
+
+use std::path::PathBuf;
+
+use crate::durable::{create_dir, read_json, remove_file, write_atomic, write_json};
+use crate::model::slot::{Mark, Quarantine};
+use crate::model::{DeploymentId, Fault, SlotName, Version, VersionOrder};
+
+use super::error::SlotError;
+use super::store::{PIN_FILE, QUARANTINE_FILE, SlotStore};
+
+const EVIDENCE_DIR: &str = "evidence";
+
+impl SlotStore {
+    /// The slot failed by its own fault and isn't tried again unless forced. A later quarantine replaces an earlier.
+    pub fn quarantine(&self, slot: &SlotName, quarantine: &Quarantine) -> Result<(), SlotError> {
+        let written = write_json(&self.mark_of(slot, QUARANTINE_FILE)?, quarantine);
+        written.map_err(SlotError::disk("quarantine", format!("slot {slot}")))
+    }
+
+    /// Lifts a quarantine, a damaged one too. Returns whether there was one.
+    pub fn clear_quarantine(&self, slot: &SlotName) -> Result<bool, SlotError> {
+        let removed = remove_file(&self.mark_of(slot, QUARANTINE_FILE)?);
+        removed.map_err(SlotError::disk("lift the quarantine of", format!("slot {slot}")))
+    }
+
+    /// The slot is kept until it is unpinned. Returns whether it wasn't pinned before.
+    pub fn pin(&self, slot: &SlotName) -> Result<bool, SlotError> {
+        let path = self.mark_of(slot, PIN_FILE)?;
+        if path.exists() {
+            return Ok(false);
+        }
+        write_atomic(&path, b"").map(|()| true).map_err(SlotError::disk("pin", format!("slot {slot}")))
+    }
+
+    /// The slot is kept no longer than others. Returns whether it was pinned.
+    pub fn unpin(&self, slot: &SlotName) -> Result<bool, SlotError> {
+        remove_file(&self.mark_of(slot, PIN_FILE)?).map_err(SlotError::disk("unpin", format!("slot {slot}")))
+    }
+
+    /// Keeps what a deployment saw of the slot, as `evidence/ID.json`, for as long as the slot is kept.
+    pub fn write_evidence(&self, slot: &SlotName, id: &DeploymentId, fault: &Fault) -> Result<(), SlotError> {
+        let folder = self.mark_of(slot, EVIDENCE_DIR)?;
+        let written = create_dir(&folder, 0o700).and_then(|_| write_json(&folder.join(format!("{id}.json")), fault));
+        written.map_err(SlotError::disk("keep the evidence beside", format!("slot {slot}")))
+    }
+
+    /// What a deployment saw of the slot.
+    pub fn evidence(&self, slot: &SlotName, id: &DeploymentId) -> Result<Option<Fault>, SlotError> {
+        let path = self.layout.slot(slot).join(EVIDENCE_DIR).join(format!("{id}.json"));
+        read_json(&path).map_err(SlotError::disk("read the evidence beside", format!("slot {slot}")))
+    }
+
+    /// The highest release that was ever live or tried; `None` where none was. A mark that can't be read is an
+    /// error: without it automatic mode would bring back what an operator left.
+    pub fn mark(&self) -> Result<Option<Mark>, SlotError> {
+        read_json(&self.layout.mark()).map_err(SlotError::disk("read", "the mark"))
+    }
+
+    /// The mark is at least `version`. Returns whether it rose.
+    pub fn raise_mark(&self, version: &Version, order: VersionOrder) -> Result<bool, SlotError> {
+        if self.mark()?.is_some_and(|mark| order.compare(&mark.highest, version).is_ge()) {
+            return Ok(false);
+        }
+        let mark = Mark { highest: version.clone() };
+        write_json(&self.layout.mark(), &mark).map(|()| true).map_err(SlotError::disk("raise", "the mark"))
+    }
+
+    fn mark_of(&self, slot: &SlotName, file: &str) -> Result<PathBuf, SlotError> {
+        let folder = self.layout.slot(slot);
+        if folder.is_dir() { Ok(folder.join(file)) } else { Err(SlotError::Unknown(slot.clone())) }
+    }
+}

@@ -1,0 +1,527 @@
+//! A scripted systemd for tests: each unit does what its script says, and whatever was not scripted fails loudly.
+//!
+//! ```ignore
+//! let fake = FakeUnits::new();
+//! fake.unit("web@1").runs();
+//! fake.unit("web@2").start_fails("exited with status 3");
+//! …
+//! assert_eq!(fake.calls(), ["stop web@1", "start web@2"]);
+//! ```
+//!
+//! It keeps no time of its own: with tokio's paused clock, "dies after 2 s" takes none.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::model::evidence::JournalLine;
+use crate::model::{Timestamp, UnitName};
+
+use super::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus, UnitWatch};
+
+/// The fake. Clones share one world.
+#[derive(Clone, Default)]
+pub struct FakeUnits {
+    world: Arc<Mutex<World>>,
+}
+
+/// The script of one unit; each method adds to it.
+pub struct Script<'a> {
+    fake: &'a FakeUnits,
+    name: UnitName,
+}
+
+#[derive(Default)]
+struct World {
+    units: BTreeMap<UnitName, Unit>,
+    journals: BTreeMap<String, Vec<JournalLine>>,
+    watches: Vec<(Vec<UnitName>, mpsc::Sender<UnitName>)>,
+    calls: Vec<String>,
+    runs: u64,
+    bus_lost: bool,
+}
+
+struct Unit {
+    status: UnitStatus,
+    /// What the next starts do; without any left, a start succeeds.
+    starts: VecDeque<Start>,
+    /// What the next stops do; without any left, a stop succeeds.
+    stops: VecDeque<Stop>,
+    /// What its next run writes.
+    writes: Vec<String>,
+    /// What becomes of the next run that started well, and when.
+    fate: Option<(Duration, Fate)>,
+}
+
+enum Start {
+    Fails(JobResult, String),
+    Hangs,
+    Errs(UnitError),
+    /// A oneshot that succeeds and is inactive again.
+    Passes,
+}
+
+enum Stop {
+    Hangs,
+    Ends(JobResult),
+}
+
+#[derive(Clone)]
+enum Fate {
+    /// Ends, and waits for systemd's restart.
+    Dies(String),
+    /// Ends and is up again in the same instant.
+    Restarts(String),
+}
+
+impl FakeUnits {
+    /// A systemd without units.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The script of a unit ("web@2", "web.socket"; without an ending it is a service), which is made, loaded and
+    /// inactive, if it wasn't there.
+    pub fn unit(&self, name: &str) -> Script<'_> {
+        let name = full(name);
+        self.world().units.entry(name.clone()).or_insert_with(Unit::inactive);
+        Script { fake: self, name }
+    }
+
+    /// What was asked of it, in order, services without their ending: "stop web@1", "start web@2".
+    pub fn calls(&self) -> Vec<String> {
+        self.world().calls.clone()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget_calls(&self) {
+        self.world().calls.clear();
+    }
+
+    /// How a unit stands.
+    pub fn status_of(&self, name: &str) -> UnitStatus {
+        self.world().unit(&full(name)).status.clone()
+    }
+
+    /// The names of the units that are up, services without their ending.
+    pub fn up(&self) -> Vec<String> {
+        let world = self.world();
+        world.units.iter().filter(|(_, unit)| unit.status.is_up()).map(|(name, _)| short(name)).collect()
+    }
+
+    /// The bus goes away: watches end and every call fails, until [`FakeUnits::bus_is_back`].
+    pub fn lose_bus(&self) {
+        let mut world = self.world();
+        world.bus_lost = true;
+        world.watches.clear();
+    }
+
+    /// The bus is there again.
+    pub fn bus_is_back(&self) {
+        self.world().bus_lost = false;
+    }
+
+    /// systemd reloads: watches end.
+    pub fn reload(&self) {
+        self.world().watches.clear();
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no test panicked in here")
+    }
+
+    fn begin(&self, verb: &str, unit: &UnitName) -> Result<(), UnitError> {
+        let mut world = self.world();
+        world.answers()?;
+        let call = format!("{verb} {}", short(unit));
+        world.calls.push(call);
+        match world.unit(unit).status.load {
+            Load::NotFound => Err(UnitError::NotFound(unit.clone())),
+            Load::Masked => Err(UnitError::Masked(unit.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the fate of a run come, unless another run has begun since.
+    fn let_fate_come(&self, unit: &UnitName, after: Duration, fate: Fate) {
+        let (fake, unit) = (self.clone(), unit.clone());
+        let run = self.world().unit(&unit).status.invocation.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let mut world = fake.world();
+            let status = &world.unit(&unit).status;
+            if status.is_up() && status.invocation == run {
+                world.meet(&unit, fate);
+            }
+        });
+    }
+}
+
+impl Script<'_> {
+    /// It runs already.
+    pub fn runs(self) -> Self {
+        let mut world = self.fake.world();
+        world.begin_run(&self.name);
+        drop(world);
+        self
+    }
+
+    /// The next start fails, and the process ended so ("exited with status 3").
+    pub fn start_fails(self, exit: &str) -> Self {
+        self.next_start(Start::Fails(JobResult::Failed, exit.to_owned()))
+    }
+
+    /// The next start's job ends by systemd's time limit.
+    pub fn start_times_out(self) -> Self {
+        self.next_start(Start::Fails(JobResult::Timeout, "killed by SIGTERM".to_owned()))
+    }
+
+    /// The next start doesn't end, so that the caller's own deadline passes.
+    pub fn start_hangs(self) -> Self {
+        self.next_start(Start::Hangs)
+    }
+
+    /// polkit refuses the next start.
+    pub fn start_is_denied(self) -> Self {
+        let error = UnitError::Denied {
+            verb: "start",
+            unit: self.name.clone(),
+            message: "Interactive authentication required.".to_owned(),
+        };
+        self.next_start(Start::Errs(error))
+    }
+
+    /// The next start is that of a oneshot that succeeds.
+    pub fn passes(self) -> Self {
+        self.next_start(Start::Passes)
+    }
+
+    /// The next stop doesn't end, so that the caller's own deadline passes.
+    pub fn stop_hangs(self) -> Self {
+        self.next_stop(Stop::Hangs)
+    }
+
+    /// The next stop's job ends so, and the unit runs on.
+    pub fn stop_ends(self, result: JobResult) -> Self {
+        self.next_stop(Stop::Ends(result))
+    }
+
+    /// Its run ends after `after` and is restarted no more while the test lasts: it stays in auto-restart.
+    pub fn dies_after(self, after: Duration, exit: &str) -> Self {
+        self.change_unit(|unit| unit.fate = Some((after, Fate::Dies(exit.to_owned()))))
+    }
+
+    /// Its run ends after `after` and systemd has it up again in the same instant.
+    pub fn restarts_after(self, after: Duration, exit: &str) -> Self {
+        self.change_unit(|unit| unit.fate = Some((after, Fate::Restarts(exit.to_owned()))))
+    }
+
+    /// The next run writes this line.
+    pub fn writes(self, text: &str) -> Self {
+        self.change_unit(|unit| unit.writes.push(text.to_owned()))
+    }
+
+    /// It has no file.
+    pub fn is_missing(self) -> Self {
+        self.change(|status| status.load = Load::NotFound)
+    }
+
+    /// It is masked.
+    pub fn is_masked(self) -> Self {
+        self.change(|status| status.load = Load::Masked)
+    }
+
+    /// It dies now, and stays in auto-restart.
+    pub fn dies(self, exit: &str) -> Self {
+        self.fake.world().meet(&self.name, Fate::Dies(exit.to_owned()));
+        self
+    }
+
+    /// Somebody else stops it now.
+    pub fn is_stopped_by_hand(self) -> Self {
+        let mut world = self.fake.world();
+        world.end_run(&self.name, Active::Inactive, "dead", "success", Some("killed by SIGTERM"));
+        drop(world);
+        self
+    }
+
+    /// It shows any other status from now on; watches are told.
+    pub fn change(self, change: impl FnOnce(&mut UnitStatus)) -> Self {
+        let mut world = self.fake.world();
+        change(&mut world.unit(&self.name).status);
+        world.tell(&self.name);
+        drop(world);
+        self
+    }
+
+    fn next_start(self, start: Start) -> Self {
+        self.change_unit(|unit| unit.starts.push_back(start))
+    }
+
+    fn next_stop(self, stop: Stop) -> Self {
+        self.change_unit(|unit| unit.stops.push_back(stop))
+    }
+
+    fn change_unit(self, change: impl FnOnce(&mut Unit)) -> Self {
+        change(self.fake.world().unit(&self.name));
+        self
+    }
+}
+
+impl World {
+    /// The unit; a test that didn't script it is wrong.
+    fn unit(&mut self, name: &UnitName) -> &mut Unit {
+        match self.units.get_mut(name) {
+            Some(unit) => unit,
+            None => panic!("{name} was not scripted; calls so far: {:?}", self.calls),
+        }
+    }
+
+    fn answers(&self) -> Result<(), UnitError> {
+        match self.bus_lost {
+            true => Err(UnitError::Bus("the fake bus is lost".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn begin_run(&mut self, name: &UnitName) {
+        self.runs += 1;
+        let invocation = format!("{:032x}", self.runs);
+        let unit = self.unit(name);
+        unit.status.active = Active::Active;
+        unit.status.sub = "running".to_owned();
+        unit.status.result = "success".to_owned();
+        unit.status.exit = None;
+        unit.status.invocation = Some(invocation.clone());
+        let texts = std::mem::take(&mut unit.writes);
+        let line =
+            |text: String| JournalLine { at: Timestamp::from_unix_millis(0), priority: 6, source: short(name), text };
+        self.journals.insert(invocation, texts.into_iter().map(line).collect());
+        self.tell(name);
+    }
+
+    fn end_run(&mut self, name: &UnitName, active: Active, sub: &str, result: &str, exit: Option<&str>) {
+        let status = &mut self.unit(name).status;
+        status.active = active;
+        status.sub = sub.to_owned();
+        status.result = result.to_owned();
+        status.exit = exit.map(str::to_owned);
+        self.tell(name);
+    }
+
+    fn meet(&mut self, name: &UnitName, fate: Fate) {
+        let (exit, up_again) = match &fate {
+            Fate::Dies(exit) => (exit, false),
+            Fate::Restarts(exit) => (exit, true),
+        };
+        let result = if exit.starts_with("killed") { "signal" } else { "exit-code" };
+        self.end_run(name, Active::Activating, "auto-restart", result, Some(exit));
+        if up_again {
+            self.begin_run(name);
+            self.unit(name).status.restarts += 1;
+        }
+    }
+
+    fn tell(&mut self, name: &UnitName) {
+        self.watches.retain(|(units, sender)| {
+            if units.contains(name) {
+                let _ = sender.try_send(name.clone());
+            }
+            !sender.is_closed()
+        });
+    }
+}
+
+impl Unit {
+    fn inactive() -> Self {
+        Unit {
+            status: UnitStatus {
+                load: Load::Loaded,
+                active: Active::Inactive,
+                sub: "dead".to_owned(),
+                result: "success".to_owned(),
+                invocation: None,
+                exit: None,
+                restarts: 0,
+                job: false,
+                start_limit: Some(Duration::from_secs(90)),
+                stop_limit: Some(Duration::from_secs(30)),
+                need_reload: false,
+            },
+            starts: VecDeque::new(),
+            stops: VecDeque::new(),
+            writes: Vec::new(),
+            fate: None,
+        }
+    }
+}
+
+impl UnitControl for FakeUnits {
+    async fn start(&self, unit: &UnitName, at_most: Duration) -> Result<JobResult, UnitError> {
+        self.begin("start", unit)?;
+        let start = self.world().unit(unit).starts.pop_front();
+        match start {
+            None if self.world().unit(unit).status.is_up() => Ok(JobResult::Done),
+            None => {
+                self.world().begin_run(unit);
+                let fate = self.world().unit(unit).fate.take();
+                if let Some((after, fate)) = fate {
+                    self.let_fate_come(unit, after, fate);
+                }
+                Ok(JobResult::Done)
+            }
+            Some(Start::Passes) => {
+                let mut world = self.world();
+                world.begin_run(unit);
+                world.end_run(unit, Active::Inactive, "dead", "success", Some("exited with status 0"));
+                Ok(JobResult::Done)
+            }
+            Some(Start::Fails(result, exit)) => {
+                let mut world = self.world();
+                world.begin_run(unit);
+                let word = if result == JobResult::Timeout { "timeout" } else { "exit-code" };
+                world.end_run(unit, Active::Failed, "failed", word, Some(&exit));
+                Ok(result)
+            }
+            Some(Start::Errs(error)) => Err(error),
+            Some(Start::Hangs) => {
+                self.world().unit(unit).status.active = Active::Activating;
+                self.world().unit(unit).status.sub = "start".to_owned();
+                tokio::time::sleep(at_most).await;
+                Err(UnitError::Timeout { verb: "start", unit: unit.clone(), after: at_most })
+            }
+        }
+    }
+
+    async fn stop(&self, unit: &UnitName, at_most: Duration) -> Result<JobResult, UnitError> {
+        match self.begin("stop", unit) {
+            Err(UnitError::NotFound(_)) => return Ok(JobResult::Done),
+            other => other?,
+        }
+        let stop = self.world().unit(unit).stops.pop_front();
+        match stop {
+            None => {
+                let mut world = self.world();
+                if world.unit(unit).status.active != Active::Failed {
+                    world.end_run(unit, Active::Inactive, "dead", "success", None);
+                }
+                Ok(JobResult::Done)
+            }
+            Some(Stop::Ends(result)) => Ok(result),
+            Some(Stop::Hangs) => {
+                tokio::time::sleep(at_most).await;
+                Err(UnitError::Timeout { verb: "stop", unit: unit.clone(), after: at_most })
+            }
+        }
+    }
+
+    async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
+        match self.begin("reset-failed", unit) {
+            Err(UnitError::NotFound(_)) => return Ok(()),
+            other => other?,
+        }
+        let mut world = self.world();
+        if world.unit(unit).status.active == Active::Failed {
+            world.end_run(unit, Active::Inactive, "dead", "success", None);
+        }
+        Ok(())
+    }
+
+    async fn status(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
+        let mut world = self.world();
+        world.answers()?;
+        Ok(world.unit(unit).status.clone())
+    }
+
+    async fn list(&self, patterns: &[String]) -> Result<Vec<UnitName>, UnitError> {
+        let world = self.world();
+        world.answers()?;
+        let loaded = world.units.iter().filter(|(_, unit)| unit.status.load == Load::Loaded).map(|(name, _)| name);
+        Ok(loaded.filter(|name| patterns.iter().any(|pattern| matches(pattern, name.as_str()))).cloned().collect())
+    }
+
+    async fn watch(&self, units: &[UnitName]) -> Result<UnitWatch, UnitError> {
+        let (sender, watch) = UnitWatch::channel();
+        let mut world = self.world();
+        world.answers()?;
+        for unit in units {
+            world.unit(unit);
+        }
+        world.watches.push((units.to_vec(), sender));
+        Ok(watch)
+    }
+
+    async fn journal(&self, invocation: &str, lines: usize) -> Vec<JournalLine> {
+        let world = self.world();
+        let all = world.journals.get(invocation).map(Vec::as_slice).unwrap_or_default();
+        all[all.len().saturating_sub(lines)..].to_vec()
+    }
+}
+
+/// One `*` at most.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((_, tail)) if tail.contains('*') => panic!("the fake knows patterns with one *, not {pattern:?}"),
+        Some((head, tail)) => name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail),
+    }
+}
+
+fn full(name: &str) -> UnitName {
+    let typed = [".service", ".socket"].iter().any(|ending| name.ends_with(ending));
+    UnitName::new(if typed { name.to_owned() } else { format!("{name}.service") })
+}
+
+fn short(name: &UnitName) -> String {
+    name.as_str().strip_suffix(".service").unwrap_or(name.as_str()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_story_is_told_in_order() {
+        let fake = FakeUnits::new();
+        fake.unit("web@1").runs();
+        fake.unit("web@2").start_fails("exited with status 3");
+        let (one, two) = (full("web@1"), full("web@2"));
+        assert_eq!(fake.list(&["web@*.service".to_owned()]).await, Ok(vec![one.clone(), two.clone()]));
+        assert_eq!(fake.stop(&one, LONG).await, Ok(JobResult::Done));
+        assert_eq!(fake.start(&two, LONG).await, Ok(JobResult::Failed));
+        assert_eq!(fake.status_of("web@2").exit.as_deref(), Some("exited with status 3"));
+        assert_eq!(fake.start(&one, LONG).await, Ok(JobResult::Done));
+        assert_eq!(fake.calls(), ["stop web@1", "start web@2", "start web@1"]);
+        assert_eq!(fake.up(), ["web@1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fate_is_told_to_watches() {
+        let fake = FakeUnits::new();
+        fake.unit("web@2").dies_after(Duration::from_secs(2), "killed by SIGSEGV").writes("out of luck");
+        let unit = full("web@2");
+        let mut watch = fake.watch(std::slice::from_ref(&unit)).await.expect("a watch");
+        fake.start(&unit, LONG).await.expect("a start");
+        watch.changed().await.expect("it came up");
+        watch.changed().await.expect("it died");
+        let status = fake.status_of("web@2");
+        assert_eq!(
+            (status.active, status.sub.as_str(), status.result.as_str()),
+            (Active::Activating, "auto-restart", "signal")
+        );
+        let journal = fake.journal(&status.invocation.expect("a run"), 5).await;
+        assert_eq!(journal[0].text, "out of luck");
+        fake.reload();
+        assert_eq!(watch.changed().await, None);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "web@3.service was not scripted")]
+    async fn what_was_not_scripted_is_loud() {
+        let _ = FakeUnits::new().start(&full("web@3"), LONG).await;
+    }
+}

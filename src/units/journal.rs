@@ -1,0 +1,138 @@
+//! The journal of one run, through `journalctl -o json`.
+//!
+//! It starts a child process, so it is asked only when something went wrong. A journal that can't be read is
+//! an empty one: evidence is never a reason to fail.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::model::Timestamp;
+use crate::model::evidence::{JournalLine, MAX_TEXT_BYTES, cut};
+
+/// How long journalctl may take; evidence that comes later holds up the way back.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much of its output is read: some 40 lines, each with the longest message that journald takes, 48 KiB.
+const MAX_OUTPUT: u64 = 4 << 20;
+
+/// The last `lines` lines of the run `invocation`, oldest first: what its processes wrote, and what systemd says of it.
+pub(super) async fn read(invocation: &str, lines: usize) -> Vec<JournalLine> {
+    match tokio::time::timeout(DEADLINE, run(invocation, lines)).await {
+        Ok(Ok(output)) => output.split(|byte| *byte == b'\n').filter_map(line).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, invocation, "journalctl can't be run");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(invocation, "journalctl didn't end within {}", humantime::format_duration(DEADLINE));
+            Vec::new()
+        }
+    }
+}
+
+async fn run(invocation: &str, lines: usize) -> std::io::Result<Vec<u8>> {
+    let mut child = Command::new("journalctl")
+        .args(["--output=json", "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM"])
+        // Without --all a message above 4,096 bytes is null.
+        .args(["--all", "--no-pager", "--quiet"])
+        .arg(format!("--lines={lines}"))
+        .arg(format!("_SYSTEMD_INVOCATION_ID={invocation}"))
+        .arg("+")
+        // systemd's own lines about the unit carry the run in this field.
+        .arg(format!("INVOCATION_ID={invocation}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(MAX_OUTPUT).read_to_end(&mut output).await?;
+    }
+    // Its output was closed, or is too long: what it exits with says no more.
+    child.start_kill().ok();
+    child.wait().await?;
+    Ok(output)
+}
+
+/// An entry as journalctl writes it: numbers are text, and what isn't UTF-8 is a list of bytes.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "__REALTIME_TIMESTAMP")]
+    at: String,
+    #[serde(rename = "PRIORITY")]
+    priority: Option<Value>,
+    #[serde(rename = "SYSLOG_IDENTIFIER")]
+    identifier: Option<Value>,
+    #[serde(rename = "_COMM")]
+    command: Option<Value>,
+    #[serde(rename = "MESSAGE")]
+    message: Option<Value>,
+}
+
+/// One line of output; what isn't an entry is left out.
+fn line(json: &[u8]) -> Option<JournalLine> {
+    let entry: Entry = serde_json::from_slice(json).ok()?;
+    let microseconds: u64 = entry.at.parse().ok()?;
+    // 6 is journald's own default.
+    let priority = entry.priority.and_then(text).and_then(|priority| priority.parse().ok()).unwrap_or(6);
+    Some(JournalLine {
+        at: Timestamp::from_unix_millis(microseconds / 1000),
+        priority,
+        source: entry.identifier.and_then(text).or_else(|| entry.command.and_then(text)).unwrap_or_default(),
+        text: cut(&text(entry.message?)?, MAX_TEXT_BYTES),
+    })
+}
+
+/// A field that came once as text, once as bytes, or, repeated in one entry, as a list of either.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Array(items) => {
+            let bytes: Option<Vec<u8>> =
+                items.iter().map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect();
+            match bytes {
+                Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+                None => items.into_iter().next().and_then(text),
+            }
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_bytes_and_repeated_fields() {
+        let plain =
+            br#"{"__REALTIME_TIMESTAMP":"1763700000123456","PRIORITY":"3","SYSLOG_IDENTIFIER":"web","MESSAGE":"no"}"#;
+        let expected = JournalLine {
+            at: Timestamp::from_unix_millis(1_763_700_000_123),
+            priority: 3,
+            source: "web".into(),
+            text: "no".into(),
+        };
+        assert_eq!(line(plain), Some(expected));
+
+        let bytes = br#"{"__REALTIME_TIMESTAMP":"1000","_COMM":"sh","MESSAGE":[27,91,109,255]}"#;
+        let seen = line(bytes).expect("a line");
+        assert_eq!((seen.source.as_str(), seen.priority, seen.text.as_str()), ("sh", 6, "\u{1b}[m\u{fffd}"));
+
+        let twice = br#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":["first","second"]}"#;
+        assert_eq!(line(twice).expect("a line").text, "first");
+        assert_eq!(line(b""), None);
+        assert_eq!(line(br#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":null}"#), None);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_never_was_has_no_lines() {
+        assert_eq!(read(&"0".repeat(32), 5).await, Vec::new());
+    }
+}
