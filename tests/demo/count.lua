@@ -28,7 +28,8 @@ end
 
 -- Globals, since `done` can read nothing else.
 open_since = 0 -- of the request under way; 0: none
-longest_wait = 0
+first_wait = 0 -- for this connection's first answer, of whatever version
+longest_later = 0
 bad_status = 0
 nameless = 0
 answers, first_answer, last_answer = {}, {}, {} -- by version
@@ -49,7 +50,11 @@ end
 
 function response(status, _, body)
   local at = now()
-  longest_wait = math.max(longest_wait, at - open_since)
+  if first_wait == 0 then
+    first_wait = at - open_since
+  else
+    longest_later = math.max(longest_later, at - open_since)
+  end
   open_since = 0
   local version = body:match("version (%S+)")
   if status ~= 200 then
@@ -80,12 +85,13 @@ function setup(thread)
 end
 
 local function gather()
-  local all = { longest = 0, bad_status = 0, nameless = 0, unanswered = 0, versions = {} }
+  local all = { first = 0, later = 0, bad_status = 0, nameless = 0, unanswered = 0, versions = {} }
   local ended = now()
   for _, thread in ipairs(threads) do
     local open = thread:get("open_since")
     local waited = open > 0 and ended - open or 0
-    all.longest = math.max(all.longest, thread:get("longest_wait"), waited)
+    all.first = math.max(all.first, thread:get("first_wait"))
+    all.later = math.max(all.later, thread:get("longest_later"), waited)
     all.unanswered = all.unanswered + (waited > OPEN_AT_END_MS and 1 or 0)
     all.bad_status = all.bad_status + thread:get("bad_status")
     all.nameless = all.nameless + thread:get("nameless")
@@ -109,9 +115,9 @@ function done(summary)
   end
   local report = assert(io.open(assert(os.getenv("REPORT"), "REPORT isn't set"), "w"))
   report:write(string.format(
-    '{"answered":%d,"longest_wait_ms":%d,"failed":{"connect":%d,"read":%d,"write":%d,"timeout":%d,'
+    '{"answered":%d,"longest_wait_ms":%d,"first_wait_ms":%d,"longest_later_ms":%d,"failed":{"connect":%d,"read":%d,"write":%d,"timeout":%d,'
       .. '"status":%d,"nameless":%d,"unanswered":%d},"versions":[%s]}\n',
-    summary.requests, all.longest, errors.connect, errors.read, errors.write, errors.timeout,
+    summary.requests, math.max(all.first, all.later), all.first, all.later, errors.connect, errors.read, errors.write, errors.timeout,
     all.bad_status, all.nameless, all.unanswered, table.concat(versions, ",")))
   report:close()
 end
