@@ -1,5 +1,5 @@
-//! What still works when the disk is full: records with ballast and exchanges of links, on file systems that are
-//! really full, of blocks or of inodes.
+//! What still works when the disk is full: records with ballast, exchanges of links, a rollback and a clean-up, on
+//! file systems that are really full, of blocks or of inodes. And that a removal stays on its own file system.
 //!
 //! Needs root, to mount them; where that can't be done the tests fail and say what mount said.
 
@@ -8,8 +8,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use slotd::durable::{Ballast, exchange, read_json, symlink_atomic, write_json};
-use slotd::model::Code;
+use slotd::durable::{Ballast, exchange, read_json, remove_tree, symlink_atomic, write_json};
+use slotd::model::release::Release;
+use slotd::model::slot::{Origin, UnitCount};
+use slotd::model::{Code, Digest, Fault, Layout, SlotName, VersionOrder};
+use slotd::slots::{LinkState, NewSlot, Published, SlotError, SlotStore};
 
 const SPARE_BYTES: usize = 64 * 1024;
 
@@ -28,7 +31,7 @@ impl Disk {
         Disk::mounted(|home, mount| {
             let image = home.join("image");
             File::create(&image).and_then(|file| file.set_len(16 << 20)).expect("an image");
-            run("mkfs.ext4", &["-q", "-m", "0", "-N", "64", text(&image)]);
+            run("mkfs.ext4", &["-q", "-m", "0", "-N", "256", text(&image)]);
             run("mount", &["-o", "loop", text(&image), text(mount)]);
         })
     }
@@ -100,6 +103,100 @@ fn records_go_on(disk: &Disk) {
         let closed = read_json::<String>(&last).expect("whole").expect("there");
         assert!(closed.starts_with(&format!("{deployment} draining")), "{closed:.20}");
     }
+}
+
+fn slot(text: &str) -> SlotName {
+    text.parse().expect("a slot")
+}
+
+/// Where a release is unpacked and spooled.
+fn aside(store: &SlotStore) -> (PathBuf, PathBuf) {
+    (store.layout().staging().join("unpack"), store.layout().spool().join("packed"))
+}
+
+/// Unpacks and spools a release of some blocks.
+fn unpack(store: &SlotStore, version: &str) {
+    let (staging, packed) = aside(store);
+    std::fs::create_dir(&staging).expect("a folder");
+    std::fs::write(staging.join("web"), version.repeat(8192)).expect("unpacked");
+    std::fs::write(&packed, version.repeat(8192)).expect("spooled");
+}
+
+fn publish(store: &SlotStore, version: &str) -> Result<Published, SlotError> {
+    let (staging, packed) = aside(store);
+    let mut digest = [0; 32];
+    digest[..version.len()].copy_from_slice(version.as_bytes());
+    let new = NewSlot {
+        slot: slot(version),
+        artifact: Digest::from_bytes(digest),
+        units: vec![UnitCount { name: "web@".parse().expect("a template"), instances: 1 }],
+        release: Release::default(),
+        origin: Origin { file: "web.tar".into(), bytes: 1, by: "ann".into(), message: None },
+        env: Default::default(),
+        staging,
+        manifest: b"{}",
+        packed,
+    };
+    store.publish(&new, &|_, _| Ok::<(), Box<Fault>>(()))
+}
+
+/// Two releases live, the disk runs full, a third can't come in; back it goes, a clean-up makes room, and the third
+/// comes in.
+fn life_goes_on(disk: &Disk) {
+    let layout = Layout::new(disk.path("state"), disk.path("run"), "web".parse().expect("a name"));
+    let (store, _) = SlotStore::open_below(&disk.mount, layout).expect("opened");
+    for version in ["0.9", "1", "2"] {
+        unpack(&store, version);
+        publish(&store, version).expect("published");
+        store.publish_instance(&slot(version).instance(1), &[]).expect("an instance");
+        store.link_next(&slot(version)).expect("next");
+        store.ensure_current(&slot(version)).expect("current");
+        store.retire_next().expect("fallback");
+    }
+    unpack(&store, "3");
+    disk.fill();
+    let error = publish(&store, "3").expect_err("no room for its records");
+    assert_eq!(error.code(), Code::DiskFull, "{}", error.fault());
+    assert!(store.slot(&slot("3")).is_none());
+    let (staging, packed) = aside(&store);
+    assert!(remove_tree(&staging).and_then(|_| remove_tree(&packed)).is_ok(), "thrown away");
+
+    disk.fill();
+    store.publish_instance(&slot("1").instance(1), &[]).expect("it is there");
+    store.ensure_current(&slot("1")).expect("a rollback needs no room");
+    let links = store.links().expect("links");
+    assert_eq!([&links.current, &links.fallback], [&LinkState::Slot(slot("1")), &LinkState::Slot(slot("2"))]);
+
+    let pruned = store.prune(|| store.keep_inputs(0, VersionOrder::Uapi)).expect("pruned");
+    assert_eq!(pruned.removed, [slot("0.9")]);
+    assert!(pruned.warnings.is_empty(), "{:?}", pruned.warnings);
+    unpack(&store, "3");
+    publish(&store, "3").expect("there is room again");
+}
+
+#[test]
+fn a_release_without_room_is_refused_and_what_lives_goes_on_on_tmpfs() {
+    life_goes_on(&Disk::tmpfs());
+}
+
+#[test]
+fn a_release_without_room_is_refused_and_what_lives_goes_on_on_ext4() {
+    life_goes_on(&Disk::ext4());
+}
+
+#[test]
+fn a_removal_stays_on_its_own_file_system() {
+    let disk = Disk::tmpfs();
+    std::fs::write(disk.path("precious"), "").expect("a file");
+    let tree = disk.mount.parent().expect("a folder").join("tree");
+    std::fs::create_dir_all(tree.join("mounted")).expect("folders");
+    run("mount", &["--bind", text(&disk.mount), text(&tree.join("mounted"))]);
+    let removed = remove_tree(&tree).map_err(|error| error.fault().message);
+    let aside = std::fs::read_dir(tree.parent().expect("a folder")).expect("list");
+    let aside = aside.map(|entry| entry.expect("entry").path()).find(|path| path.join("mounted").exists());
+    run("umount", &[text(&aside.expect("moved aside, not emptied").join("mounted"))]);
+    assert!(removed.expect_err("another file system").contains("cross-device"), "told as such");
+    assert!(disk.path("precious").exists());
 }
 
 #[test]

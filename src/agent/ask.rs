@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::config::AppSettings;
-use crate::control::api::{Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, UploadQuery, Uploaded, WaitingItem};
+use crate::control::api::{
+    Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, UploadQuery, Uploaded, WaitingItem,
+};
 use crate::control::service::Caller;
 use crate::model::{Fault, Report, SlotName};
 use crate::slots::SlotStore;

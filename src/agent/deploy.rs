@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 
 use crate::config::AppSettings;
 use crate::deployment::host::{Host, is_awake};
-use crate::deployment::intent::Intent;
+use crate::deployment::intent::{Intent, IntentFile};
 use crate::deployment::side::{Found, choose};
 use crate::deployment::stage::{Facts, Ruling, Settling, Side, Stage, Target, Via};
-use crate::deployment::{Machine, Verb, clock, driver, drive};
+use crate::deployment::{Machine, Verb, clock, drive, driver};
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::Phase;
 use crate::model::{Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, Timestamp, UnitName};
@@ -65,7 +65,8 @@ impl<U: UnitControl> Ground<U> {
     /// Goes on with what the last run of slotd left open, if it left something; brings links and gate in order.
     pub async fn recover(&self) -> Result<Option<Running>, Fault> {
         self.mend_current()?;
-        let intent = match self.store.intent() {
+        let file = IntentFile::of(self.store.layout());
+        let intent = match file.read() {
             Ok(Some(intent)) => intent,
             Ok(None) => {
                 self.store.drop_next().map_err(|error| error.fault())?;
@@ -74,7 +75,11 @@ impl<U: UnitControl> Ground<U> {
                 return Ok(None);
             }
             Err(error) => {
-                tracing::error!(SLOTD_APP = self.settings.name.as_str(), "the intent can't be read, current decides: {error}");
+                tracing::error!(
+                    SLOTD_APP = self.settings.name.as_str(),
+                    "the intent can't be read, current decides: {error}"
+                );
+                file.set_aside().map_err(|error| error.fault())?;
                 match self.unreadable()? {
                     Some(intent) => intent,
                     None => return Ok(None),
@@ -87,7 +92,9 @@ impl<U: UnitControl> Ground<U> {
             SLOTD_APP = self.settings.name.as_str(),
             SLOTD_DEPLOYMENT = intent.facts.id.to_string(),
             "{} was interrupted while {}; it goes on with {}",
-            intent.facts.id, intent.stage.state(), stage.state()
+            intent.facts.id,
+            intent.stage.state(),
+            stage.state()
         );
         let facts = intent.facts.clone();
         Ok(Some(self.run(Machine::resume(facts, stage), intent.report)))
@@ -112,7 +119,7 @@ impl<U: UnitControl> Ground<U> {
             Arc::clone(&self.settings),
             Arc::clone(&self.store),
             self.shared.units.clone(),
-            AnyRoute::new(&self.settings, self.shared.units.clone()),
+            AnyRoute::new(&self.settings.name, self.settings.route, &self.settings.probes, self.shared.units.clone()),
             Some(self.shared.history.clone()),
             shown,
         );
@@ -124,7 +131,7 @@ impl<U: UnitControl> Ground<U> {
         let links = self.store.links().map_err(|error| error.fault())?;
         let from = links.current.slot().map(|slot| self.side(slot)).transpose()?;
         let to = self.side(&report.to)?;
-        let via = match links.get(Link::Fallback).slot() == Some(&to.slot) && from.is_some() {
+        let via = match links.fallback.slot() == Some(&to.slot) && from.is_some() {
             true => Via::Fallback,
             false => Via::Next,
         };
@@ -145,7 +152,10 @@ impl<U: UnitControl> Ground<U> {
         let whole = [&links.next, &links.fallback].into_iter().find_map(LinkState::slot);
         match whole {
             Some(slot) => {
-                tracing::error!(SLOTD_APP = self.settings.name.as_str(), "current names no whole slot; it is brought to {slot}");
+                tracing::error!(
+                    SLOTD_APP = self.settings.name.as_str(),
+                    "current names no whole slot; it is brought to {slot}"
+                );
                 self.store.set_link(Link::Current, slot).map_err(|error| error.fault())
             }
             None => Err(Fault::new(
@@ -169,7 +179,14 @@ impl<U: UnitControl> Ground<U> {
             warnings: Vec::new(),
         };
         let settling = Settling { to: Target::Foreign(side.clone()), serve: true, alternative: false, ruling };
-        let facts = Facts { id: id.clone(), kind: Kind::Deploy, from: Some(side.clone()), to: side, via: Via::Next, soak: Duration::ZERO };
+        let facts = Facts {
+            id: id.clone(),
+            kind: Kind::Deploy,
+            from: Some(side.clone()),
+            to: side,
+            via: Via::Next,
+            soak: Duration::ZERO,
+        };
         Ok(Some(Intent::new(facts, Stage::Settling(settling), new_report(id, Kind::Deploy, current, "recovery", None))))
     }
 

@@ -13,7 +13,7 @@ use crate::durable;
 use crate::model::release::Release;
 use crate::model::slot::{Origin, Phase, RefusedRecord, UnitCount};
 use crate::model::{Code, Digest, Fault, SlotName, SlotRecord, Timestamp, Version};
-use crate::slots::{NewSlot, Published, SlotStore};
+use crate::slots::{NewSlot, Published, SlotStore, compare};
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,8 @@ pub fn version_of(place: &Place, job: &Job) -> Result<Version, Refused> {
         let pattern = place.settings.inbox.pattern.as_str();
         refused(Fault::new(Code::IngestMisnamed, format!("{:?} is not of the form {pattern}", job.file)))
     })?;
-    let version = text.parse().map_err(|error| refused(Fault::new(Code::ReleaseVersion, format!("{text:?}: {error}"))))?;
+    let version =
+        text.parse().map_err(|error| refused(Fault::new(Code::ReleaseVersion, format!("{text:?}: {error}"))))?;
     admitted(place, version)
 }
 
@@ -127,9 +128,9 @@ async fn publish(
     }
     let format = match &job.source {
         Source::Directory(_) => Format::Tar,
-        Source::File(_) | Source::Upload(_) => Format::of_name(&job.file).map_err(|rule| {
-            Fault::new(rule.code(), format!("{:?}: {rule}", job.file))
-        })?,
+        Source::File(_) | Source::Upload(_) => {
+            Format::of_name(&job.file).map_err(|rule| Fault::new(rule.code(), format!("{:?}: {rule}", job.file)))?
+        }
     };
     let staging = staging_dir(&place.store)?;
     let unpacked = unpack_into(place, path.clone(), format, &staging).await;
@@ -143,7 +144,6 @@ async fn publish(
                     Fault::new(Code::Internal, format!("the content manifest can't be written: {error}"))
                 })?;
                 let new = NewSlot { manifest: &manifest, ..new };
-                let compare = |tree: &Path, bytes: &[u8]| Manifest::verify_bytes(bytes, tree);
                 place.store.publish(&new, &compare).map_err(|error| error.fault())
             })
             .await
@@ -212,7 +212,11 @@ fn known(store: &SlotStore, slot: &SlotName, digest: &Digest) -> Result<Option<S
         }
         Ok(record) => Err(Fault::new(
             Code::ReleaseConflict,
-            format!("{slot} is there with other bytes ({}, not {}); a release is never replaced", record.artifact.short(), digest.short()),
+            format!(
+                "{slot} is there with other bytes ({}, not {}); a release is never replaced",
+                record.artifact.short(),
+                digest.short()
+            ),
         )),
         Err(_) => Ok(None),
     }
@@ -240,7 +244,8 @@ async fn unpack_into(place: &Place, packed: PathBuf, format: Format, dest: &Path
         },
         reserve: Reserve::default(),
     };
-    worker::run(&place.worker, &job, |_| {}).await.map_err(|error| error.fault())
+    let never = std::future::pending();
+    worker::run_in_child(&place.worker, &job, |_| {}, never).await.map_err(|error| error.fault())
 }
 
 /// What the release says of itself; its version, if it says one, must be the artifact's.

@@ -1,6 +1,15 @@
 //! One task an app: intake, queue, deployments, the crash-loop watch. The control server holds a handle, never the
 //! state.
 
+mod answers;
+pub mod app;
+pub mod ask;
 pub mod choose;
 pub mod crash;
+pub mod deploy;
+pub mod intake;
+pub mod registry;
 pub mod retry;
+mod service;
+pub mod shared;
+pub mod watch;

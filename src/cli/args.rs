@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::{activate, completions, deploy, history, inspect, list, logs, prune, quarantine, status, why};
+use super::{activate, check, completions, deploy, history, inspect, list, logs, new, prune, quarantine, status, why};
 
 /// Where the daemon listens unless it is told otherwise.
 const DEFAULT_SOCKET: &str = "/run/slotd/slotd.sock";
@@ -53,6 +53,10 @@ pub enum Command {
     Logs(logs::Args),
     /// All that is known of one slot
     Inspect(inspect::Args),
+    /// The files of a new app; shown, or written with --write
+    New(new::Args),
+    /// Whether settings and units are as they must be; ends with 3 if something was found
+    Check(check::Args),
     /// Every error code and exit status, with its meaning
     Codes,
     /// Completions for a shell, on standard output

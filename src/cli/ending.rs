@@ -6,7 +6,14 @@ use std::process::ExitCode;
 use crate::control::api::ApiError;
 use crate::model::{Code, Exit};
 
-use super::text::plain;
+use super::text::{plain, quoted};
+
+/// The command line of this process, so that a shell takes it again.
+pub fn as_typed() -> String {
+    let arguments = std::env::args_os().skip(1);
+    let words = arguments.map(|argument| quoted(&argument.to_string_lossy()));
+    ["slotctl".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
 
 /// The status that a command ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +66,7 @@ impl Failure {
     /// The command to try next: the daemon's word, or what follows from the code.
     fn next(&self) -> Option<String> {
         let by_code = || match self.error.fault.code {
-            Code::AuthDenied => Some(format!("sudo slotctl {}", self.step)),
+            Code::AuthDenied => Some(format!("sudo {}", as_typed())),
             Code::UnknownApp => Some("slotctl status".to_owned()),
             _ => None,
         };
@@ -89,10 +96,8 @@ mod tests {
     fn a_failure_names_step_cause_and_next_command() {
         let denied = ApiError::new(Code::AuthDenied, "ann may not");
         let failure = Err::<(), _>(denied).during("cancel web").expect_err("failure");
-        assert_eq!(
-            failure.to_string(),
-            "slotctl: cancel web: ann may not (auth.denied)\n  next: sudo slotctl cancel web"
-        );
+        let text = failure.to_string();
+        assert!(text.starts_with("slotctl: cancel web: ann may not (auth.denied)\n  next: sudo slotctl"), "{text}");
         assert_eq!(failure.ending(), Ending::from(Exit::Denied));
         let told = ApiError::new(Code::RequestBusy, "web-3 is under way").next("slotctl status web");
         let failure = Err::<(), _>(told).during("cancel web").expect_err("failure");

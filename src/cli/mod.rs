@@ -5,6 +5,7 @@
 
 mod activate;
 mod args;
+mod check;
 mod client;
 mod codes;
 mod completions;
@@ -14,6 +15,7 @@ mod history;
 mod inspect;
 mod list;
 mod logs;
+mod new;
 mod output;
 mod prune;
 mod quarantine;
@@ -80,6 +82,8 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Why(args) => why::run(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,
+        Command::New(args) => new::run(args, context.out),
+        Command::Check(args) => check::run(&args, context.out),
         Command::Codes => Ok(codes::run(context.out)),
         Command::Completions(args) => Ok(completions::run(&args)),
     }

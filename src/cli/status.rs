@@ -60,7 +60,7 @@ fn show_daemon(status: &DaemonStatus, out: &Output, now: Timestamp) {
     });
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
-        out.line("no apps\n  next: slotctl new APP");
+        out.line("no apps\n  next: slotctl new APP --exec COMMAND");
         return;
     }
     out.line("");

@@ -9,6 +9,15 @@ pub fn plain(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// `text` as one word of a shell.
+pub fn quoted(text: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(harmless) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// A duration in at most two units: "0.4 s", "12 s", "3 min 4 s", "2 h 5 min", "9 days".
 pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -86,6 +95,13 @@ mod tests {
     fn text_from_elsewhere_cannot_steer_the_terminal() {
         assert_eq!(plain("\u{1b}[2Jgone\r\n"), "\u{fffd}[2Jgone");
         assert_eq!(plain("two\nlines ü"), "two\u{fffd}lines ü");
+    }
+
+    #[test]
+    fn a_shell_takes_words_back() {
+        assert_eq!(quoted("web-1.4.2+b5"), "web-1.4.2+b5");
+        assert_eq!(quoted("it's new"), "'it'\\''s new'");
+        assert_eq!(quoted(""), "''");
     }
 
     #[test]

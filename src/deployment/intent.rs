@@ -3,11 +3,18 @@
 //! It is durable before the stage that it announces has its first effect. Closing renames it to `last.json`, which so
 //! holds how the last deployment ended.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::Report;
+use crate::durable::{Ballast, DurableError, read_json};
+use crate::model::{Layout, Report};
 
+use super::clock;
 use super::stage::{Facts, Stage};
+
+/// Room that an intent has, and each of its spares: some hundred steps, and the evidence of a failure.
+pub const INTENT_BYTES: usize = 128 * 1024;
 
 /// The format that this version writes; another one is not read.
 pub const INTENT_FORMAT: u32 = 1;
@@ -29,24 +36,77 @@ pub struct Intent {
     pub report: Report,
 }
 
-/// `last.json`: the deployment that ended last, with its facts so that it can be tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Last {
-    /// [`INTENT_FORMAT`].
-    pub format: u32,
-    /// What people are shown; `ended` is there.
-    pub report: Report,
-}
-
-/// `intent`, as bytes of at most `max`: where the evidence is too long, its oldest journal lines go.
-pub fn bytes_within(intent: &Intent, max: usize) -> Result<Vec<u8>, serde_json::Error> {
-    let mut intent = intent.clone();
-    loop {
-        let bytes = serde_json::to_vec_pretty(&intent)?;
-        if bytes.len() <= max || !shorten(&mut intent) {
-            return Ok(bytes);
+impl Intent {
+    /// A stage announced here and now.
+    pub fn new(facts: Facts, stage: Stage, report: Report) -> Self {
+        Intent {
+            format: INTENT_FORMAT,
+            facts,
+            stage,
+            boot: clock::boot_id(),
+            announced_ms: clock::powered_on_ms(),
+            report,
         }
     }
+}
+
+/// The intent's file, its spares, and the record of what ended last.
+#[derive(Debug, Clone)]
+pub struct IntentFile {
+    ballast: Ballast,
+    open: PathBuf,
+    last: PathBuf,
+}
+
+impl IntentFile {
+    /// The files of one app. Touches nothing yet.
+    pub fn of(layout: &Layout) -> Self {
+        let ballast = Ballast::new(layout.intent(), INTENT_BYTES);
+        IntentFile { ballast, open: layout.intent(), last: layout.last() }
+    }
+
+    /// Sees to it that an intent can be written on a full disk. That it can't is worth a warning.
+    pub fn refill(&self) -> Result<(), DurableError> {
+        self.ballast.refill()
+    }
+
+    /// The open intent; none when nothing is open.
+    pub fn read(&self) -> Result<Option<Intent>, DurableError> {
+        read_json(&self.open)
+    }
+
+    /// How the last deployment ended.
+    pub fn last(&self) -> Result<Option<Intent>, DurableError> {
+        read_json(&self.last)
+    }
+
+    /// Announces a stage, durably.
+    pub fn write(&self, intent: &Intent) -> Result<(), DurableError> {
+        self.ballast.write(&within(intent, INTENT_BYTES))
+    }
+
+    /// Writes how it ended, and closes it: it becomes the record of what ended last. Without an open intent nothing is
+    /// done.
+    pub fn close(&self, ended: &Intent) -> Result<(), DurableError> {
+        if !self.open.exists() {
+            return Ok(());
+        }
+        self.write(ended)?;
+        self.ballast.retire(&self.last).map(drop)
+    }
+
+    /// Moves an unreadable intent out of the way of the next one; it stays beside it, for a person.
+    pub fn set_aside(&self) -> Result<(), DurableError> {
+        crate::durable::rename_over(&self.open, &self.open.with_extension("unreadable"))
+    }
+}
+
+/// `intent` so that it takes at most `max` bytes: where the evidence is too long, its oldest journal lines go.
+fn within(intent: &Intent, max: usize) -> Intent {
+    let mut intent = intent.clone();
+    let fits = |intent: &Intent| serde_json::to_vec(intent).is_ok_and(|bytes| bytes.len() <= max);
+    while !fits(&intent) && shorten(&mut intent) {}
+    intent
 }
 
 /// Drops something that the intent can do without; false when there is nothing left to drop.

@@ -6,8 +6,10 @@
 //! doing it twice is doing it once. So live path, way back and recovery share all effects.
 
 pub mod batches;
+pub mod clock;
 pub mod driver;
 pub mod effect;
+pub mod host;
 pub mod intent;
 pub mod machine;
 pub mod points;

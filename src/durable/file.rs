@@ -128,8 +128,8 @@ pub fn sync_tree(path: &Path) -> Result<(), DurableError> {
     rustix::fs::syncfs(open_dir(path)?).map_err(DurableError::io("flush the file system of", path))
 }
 
-/// The folder that a path's name stands in.
-pub(super) fn parent(path: &Path) -> &Path {
+/// The folder that a path's name stands in; `.` for a bare name.
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

@@ -23,8 +23,8 @@ mod secure;
 pub use ballast::Ballast;
 pub use error::DurableError;
 pub use file::{
-    MAX_JSON_BYTES, aside_in, create_dir, freeze_dir, make_dir, names, read_bytes, read_json, remove_file, sync_dir,
-    sync_tree, write_atomic, write_atomic_mode, write_json, write_new,
+    MAX_JSON_BYTES, aside_in, create_dir, freeze_dir, make_dir, names, parent, read_bytes, read_json, remove_file,
+    sync_dir, sync_tree, write_atomic, write_atomic_mode, write_json, write_new,
 };
 pub use remove::{remove_tree, sweep};
 pub use rename::{exchange, remove_link, rename_noreplace, rename_over, symlink_atomic, symlink_new};

@@ -1,9 +1,9 @@
 //! Environments as `EnvironmentFile=` reads them.
 //!
 //! The rules are those of systemd.exec(5) and of systemd's parser: inside double quotes a backslash takes the meaning
-//! from `"`, `\`, `` ` `` and `$` and stands for itself before anything else; nothing is expanded; a value with a
-//! control character other than tab and newline is dropped without an error of the unit. So every value is quoted,
-//! and what would be dropped, or be two lines for a person, is refused here.
+//! from `"`, `\`, `` ` `` and `$` and stands for itself before anything else, and nothing is expanded. So every value
+//! is quoted. Control characters would pass, but a value of two lines reads as two variables in every other place
+//! where an environment is shown, and a NUL ends it: only a tab is let through.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub enum EnvError {
     #[error("{0:?} is no name of a variable (letters, digits and _, the first no digit)")]
     Name(String),
     /// A newline, NUL or other control character.
-    #[error("the value of {name} has the control character {character:?}, which a unit can't be given")]
+    #[error("the value of {name} has the control character {character:?}, which can't stand in an environment")]
     Character {
         /// The variable.
         name: String,

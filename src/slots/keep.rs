@@ -171,7 +171,7 @@ impl fmt::Display for Reason {
             Reason::Deployment => f.write_str("in the open deployment"),
             Reason::Queued => f.write_str("a queued deployment goes to it"),
             Reason::Pinned => f.write_str("pinned"),
-            Reason::Highest(keep) => write!(f, "one of the {keep} highest besides"),
+            Reason::Highest(keep) => write!(f, "one of the {keep} highest"),
             Reason::BeyondHighest(keep) => write!(f, "beyond the {keep} highest"),
             Reason::FailedLast => write!(f, "one of the {KEEP_FAILED} that failed last"),
             Reason::BeyondFailedLast => write!(f, "beyond the {KEEP_FAILED} that failed last"),
@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(
             reasons,
             [
-                "2.0@r2: one of the 2 highest besides",
-                "2.0: one of the 2 highest besides",
+                "2.0@r2: one of the 2 highest",
+                "2.0: one of the 2 highest",
                 "2.0~rc1: beyond the 2 highest",
                 "1.10: current",
                 "1.9: beyond the 2 highest",

@@ -5,6 +5,7 @@
 //! | `store.rs` | opens an app's folders, reads the slots in them |
 //! | `publish.rs` | an unpacked artifact becomes a tree and a slot, a refused one a record |
 //! | `instance.rs`, `env.rs` | what a template unit reads as `instances/%i` |
+//! | `compare.rs` | a tree against its content manifest |
 //! | `links.rs` | `current`, `fallback`, `next` |
 //! | `marks.rs` | quarantine, pins, evidence, the highest release |
 //! | `keep.rs` | which slots are kept, and why (pure) |
@@ -13,6 +14,7 @@
 //!
 //! The file system is the truth: nothing is remembered between two calls. Nothing here knows what runs.
 
+mod compare;
 pub mod env;
 mod error;
 mod instance;
@@ -26,6 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use compare::compare;
 pub use error::SlotError;
 pub use instance::{HEALTH_DIR, health_socket};
 pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};

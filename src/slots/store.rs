@@ -71,7 +71,10 @@ impl SlotStore {
         secure: impl Fn(&Path) -> Result<(), DurableError>,
     ) -> Result<(SlotStore, Vec<SlotError>), SlotError> {
         let store = SlotStore { layout, trees: Arc::default() };
-        let opened = secure(&store.layout.root()).and_then(|()| store.make_folders());
+        let (root, inbox) = (store.layout.root(), store.layout.inbox());
+        // The inbox itself is shared on purpose, what leads to it must not be.
+        let safe = secure(&root).and_then(|()| secure(durable::parent(&inbox)));
+        let opened = safe.and_then(|()| store.make_folders());
         opened.map_err(SlotError::disk("open the folders of", store.layout.app().as_str()))?;
         let warnings = store.sweep_leftovers();
         Ok((store, warnings))

@@ -27,12 +27,20 @@ impl<U: UnitControl> Host<U> {
             (report.id.to_string(), report.id.app.as_str(), report.to.to_string(), step.state.as_str());
         match &step.fault {
             None => tracing::info!(
-                SLOTD_DEPLOYMENT = deployment, SLOTD_APP = app, SLOTD_SLOT = slot, SLOTD_STATE = state,
-                "{deployment} {state}: {}", step.what
+                SLOTD_DEPLOYMENT = deployment,
+                SLOTD_APP = app,
+                SLOTD_SLOT = slot,
+                SLOTD_STATE = state,
+                "{deployment} {state}: {}",
+                step.what
             ),
             Some(fault) => tracing::error!(
-                SLOTD_DEPLOYMENT = deployment, SLOTD_APP = app, SLOTD_SLOT = slot, SLOTD_STATE = state,
-                "{deployment} {state}: failed to {}: {fault}", step.what
+                SLOTD_DEPLOYMENT = deployment,
+                SLOTD_APP = app,
+                SLOTD_SLOT = slot,
+                SLOTD_STATE = state,
+                "{deployment} {state}: failed to {}: {fault}",
+                step.what
             ),
         }
     }

@@ -7,6 +7,8 @@ mod evidence;
 mod records;
 mod unit;
 
+pub use unit::is_awake;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::slots::SlotStore;
 use crate::units::UnitControl;
 
 use super::effect::Effect;
+use super::intent::IntentFile;
 use super::machine::{Failure, Observed};
 use super::world::{Context, World};
 
@@ -45,6 +48,8 @@ pub struct Host<U: UnitControl> {
     pub route: AnyRoute<U>,
     /// Past deployments; may be out of order.
     pub history: Option<History>,
+    /// The record of the deployment while it is open.
+    pub intent: IntentFile,
     /// Where reports are shown.
     pub shown: watch::Sender<Option<Report>>,
     /// Start and stop limits of the units, as systemd told them when the units were checked.
@@ -70,7 +75,8 @@ impl<U: UnitControl> Host<U> {
     ) -> Self {
         // systemd's own defaults, until it has been asked.
         let limits = Mutex::new(Limits { start: Duration::from_secs(90), stop: Duration::from_secs(90) });
-        Host { settings, store, units, route, history, shown, limits }
+        let intent = IntentFile::of(store.layout());
+        Host { settings, store, units, route, history, intent, shown, limits }
     }
 
     fn limits(&self) -> Limits {
@@ -113,7 +119,8 @@ impl<U: UnitControl> World for Host<U> {
             Effect::CheckUnits => self.check_units(&context.facts.to).await,
             Effect::RaiseMark => {
                 let (version, order) = (context.facts.to.slot.version.clone(), self.settings.versions);
-                self.change(move |store| store.raise_mark(&version, order).map_err(|error| error.fault())).await
+                self.change(move |store| store.raise_mark(&version, order).map(drop).map_err(|error| error.fault()))
+                    .await
             }
             Effect::Gate => self.start_gate().await,
             Effect::LinkNext => {
@@ -128,7 +135,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Prove(instances, runs) => self.prove(context.facts, instances, runs).await,
             Effect::Switch => self.switch(context.facts).await,
             Effect::Route(side) => self.route_to(side).await,
-            Effect::AskOutside => self.ask_outside(&context.facts.to).await,
+            Effect::AskOutside => self.ask_outside().await,
             Effect::Soak(runs) => self.soak(&context, runs).await,
             Effect::Confirm(runs) => self.confirm(runs).await,
             Effect::Retire => self.retire(context.facts).await,

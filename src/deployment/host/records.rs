@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use crate::artifact::manifest::Manifest;
 use crate::durable;
 use crate::model::hold::Hold;
-use crate::model::{Code, Fault, Link, Report, SlotName, State, Timestamp};
+use crate::model::slot::Quarantine;
+use crate::model::{Blame, Code, Fault, Report, SlotName, State, Timestamp};
 use crate::slots::LinkState;
+use crate::slots::compare;
 use crate::units::UnitControl;
 
 use super::super::clock;
 use super::super::effect::{Effect, Kind};
-use super::super::intent::{INTENT_FORMAT, Intent};
+use super::super::intent::Intent;
 use super::super::machine::{Failure, Observed};
 use super::super::stage::{Facts, Ruling, Side, Stage, Via};
-use super::super::world::{Context, World};
+use super::super::world::{Context, World as _};
 use super::{Host, environment, release};
 
 /// The hold mark outlives the step that it was set for by this much, so that it never ends under a step.
@@ -24,8 +25,9 @@ impl<U: UnitControl> Host<U> {
     /// Writes the intent with the stage that begins.
     pub(super) async fn announce(&self, context: &Context<'_>) -> Result<Observed, Failure> {
         let Some(stage) = context.stage else { return Ok(Observed::Nothing) };
-        let intent = intent(context.facts, stage, context.report);
-        self.change(move |store| store.write_intent(&intent).map_err(|error| error.fault())).await
+        let intent = Intent::new(context.facts.clone(), stage.clone(), context.report.clone());
+        let file = self.intent.clone();
+        self.change(move |_| file.write(&intent).map_err(|error| error.fault())).await
     }
 
     /// Sets the hold mark for at least `limit` from now on.
@@ -46,7 +48,8 @@ impl<U: UnitControl> Host<U> {
 
     /// Renews the hold mark for the step that begins, while one is set.
     pub(super) async fn renew_hold(&self, effect: &Effect, context: &Context<'_>) -> Result<(), Failure> {
-        if matches!(effect.kind(), Kind::Announce | Kind::Hold | Kind::Close | Kind::Unhold | Kind::Rest | Kind::Record) {
+        if matches!(effect.kind(), Kind::Announce | Kind::Hold | Kind::Close | Kind::Unhold | Kind::Rest | Kind::Record)
+        {
             return Ok(());
         }
         let limit = self.limit(effect);
@@ -54,31 +57,23 @@ impl<U: UnitControl> Host<U> {
         let lasts = self
             .files(|store| {
                 let hold = durable::read_json::<Hold>(&store.layout().hold()).map_err(|error| error.fault())?;
-                Ok(hold.map_or(Duration::ZERO, |hold| Duration::from_millis(hold.until_ms)))
+                Ok(hold.map(|hold| Duration::from_millis(hold.until_ms)))
             })
             .await?;
-        match lasts < needed {
-            true => self.hold(context, limit).await.map(drop),
-            false => Ok(()),
+        match lasts {
+            Some(lasts) if lasts < needed => self.hold(context, limit).await.map(drop),
+            _ => Ok(()),
         }
     }
 
     /// Removes the hold mark.
     pub(super) async fn unhold(&self) -> Result<Observed, Failure> {
-        self.change(|store| {
-            durable::remove_file(&store.layout().hold()).map(drop).map_err(|error| error.fault())
-        })
-        .await
+        self.change(|store| durable::remove_file(&store.layout().hold()).map(drop).map_err(|error| error.fault())).await
     }
 
     /// Compares the files of `slot` with their manifest.
     pub(super) async fn verify(&self, slot: SlotName) -> Result<Observed, Failure> {
-        let checked = self
-            .files(move |store| {
-                let compare = |tree: &std::path::Path, manifest: &[u8]| Manifest::verify_bytes(manifest, tree);
-                Ok(store.verify(&slot, compare).map_err(|error| error.fault()))
-            })
-            .await?;
+        let checked = self.files(move |store| Ok(store.verify(&slot, &compare).map_err(|error| error.fault()))).await?;
         // Altered files are the slot's own fault: it must not be tried again as it is.
         checked.map(|()| Observed::Nothing).map_err(|fault| match fault.code {
             Code::SlotTampered => release(fault),
@@ -121,8 +116,15 @@ impl<U: UnitControl> Host<U> {
 
     /// Ends the intent: it becomes the record of the last deployment.
     pub(super) async fn close(&self, context: &Context<'_>) -> Result<Observed, Failure> {
-        let last = intent(context.facts, &Stage::Preparing, &ended(context.report));
-        self.change(move |store| store.close_intent(&last).map_err(|error| error.fault())).await
+        let last = Intent::new(context.facts.clone(), Stage::Preparing, ended(context.report));
+        let file = self.intent.clone();
+        self.change(move |_| {
+            file.close(&last).map_err(|error| error.fault())?;
+            // On a full disk the next intent may find fewer spares; that is no reason not to close this one.
+            file.refill().unwrap_or_else(|error| tracing::warn!("no room for the next intent: {error}"));
+            Ok(())
+        })
+        .await
     }
 
     /// Writes the history. Without it nothing is lost but the past.
@@ -139,8 +141,8 @@ impl<U: UnitControl> Host<U> {
             let Some(fault) = &ruling.fault else { return Ok(()) };
             store.write_evidence(&slot, &id, fault).map_err(|error| error.fault())?;
             match ruling.blame {
-                crate::model::Blame::Release => {
-                    let quarantine = crate::model::slot::Quarantine {
+                Blame::Release => {
+                    let quarantine = Quarantine {
                         deployment: id.to_string(),
                         phase: ruling.phase,
                         fault: fault.clone(),
@@ -158,23 +160,12 @@ impl<U: UnitControl> Host<U> {
 /// `next` over `fallback` if it names `left`, else `next` goes.
 fn settle_next(store: &crate::slots::SlotStore, left: Option<&SlotName>) -> Result<(), Fault> {
     let links = store.links().map_err(|error| error.fault())?;
-    let result = match (links.get(Link::Next), left) {
+    let result = match (&links.next, left) {
         (LinkState::Absent, _) => return Ok(()),
         (LinkState::Slot(next), Some(left)) if next == left => store.retire_next(),
         _ => store.drop_next(),
     };
     result.map_err(|error| error.fault())
-}
-
-fn intent(facts: &Facts, stage: &Stage, report: &Report) -> Intent {
-    Intent {
-        format: INTENT_FORMAT,
-        facts: facts.clone(),
-        stage: stage.clone(),
-        boot: clock::boot_id(),
-        announced_ms: clock::powered_on_ms(),
-        report: report.clone(),
-    }
 }
 
 /// The report as it will stand when all is over.

@@ -1,12 +1,14 @@
 //! The effects on units: systemd asked, probes and the route asked.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::model::deployment::Blame;
 use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
-use crate::routes::Route as _;
+use crate::routes::{Backend, Route as _};
 use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 
 use super::super::machine::{Failure, Observed};
@@ -19,6 +21,9 @@ const GATE_TRIES: u32 = 3;
 
 /// How long the gate may take under the hold mark, where it starts nothing.
 const GATE_LIMIT: Duration = Duration::from_secs(45);
+
+/// For how long a live slot may answer badly in the soak time before it counts.
+const SOAK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the restored slot is asked about the probe that the candidate failed.
 const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -65,7 +70,8 @@ impl<U: UnitControl> Host<U> {
         for (unit, instance) in facts.from.iter().flat_map(Side::instances) {
             if self.status(&unit).await?.is_up() {
                 live.up = true;
-                let asked = self.prober().ask_once(&self.target(unit, instance)).await;
+                let target = self.target(unit, instance);
+                let asked = self.prober().ask_once(&self.settings.probes, &target, self.settings.proof.timeout).await;
                 live.failed_probe = live.failed_probe.or(asked.err().as_ref().and_then(probe_of));
             }
         }
@@ -123,7 +129,8 @@ impl<U: UnitControl> Host<U> {
         let mut proved = Runs::new();
         for (unit, instance) in instances {
             let target = self.target(unit.clone(), instance.clone());
-            match prober.prove(&target, runs.get(unit).map(String::as_str)).await {
+            let (run, settings) = (runs.get(unit).map(String::as_str), &self.settings);
+            match prober.prove(&settings.probes, &settings.proof, &target, run, &mut |_| {}).await {
                 Ok(proof) => proved.insert(unit.clone(), proof.invocation),
                 Err(fault) => return Err(self.candidate_failure(facts, unit, fault).await),
             };
@@ -133,29 +140,31 @@ impl<U: UnitControl> Host<U> {
 
     /// Brings the route to the instances of `side`.
     pub(super) async fn route_to(&self, side: &Side) -> Result<Observed, Failure> {
-        self.route.switch(&side.unit_names()).await.map(|()| Observed::Nothing).map_err(environment)
+        let backends = side.instances().into_iter().map(|(unit, instance)| Backend { instance, unit });
+        let set: BTreeSet<Backend> = backends.collect();
+        self.route.switch(&set).await.map(|()| Observed::Nothing).map_err(environment)
     }
 
     /// Asks the address that users call.
-    pub(super) async fn ask_outside(&self, side: &Side) -> Result<Observed, Failure> {
-        self.route.verify(&side.slot).await.map(|()| Observed::Nothing).map_err(release)
+    pub(super) async fn ask_outside(&self) -> Result<Observed, Failure> {
+        self.route.verify(self.settings.proof.deadline).await.map(|()| Observed::Nothing).map_err(release)
     }
 
     /// Watches the new slot for what is left of the soak time.
     pub(super) async fn soak(&self, context: &Context<'_>, runs: &Runs) -> Result<Observed, Failure> {
         let Some(Stage::Soaking { left, .. }) = context.stage else { return Ok(Observed::Nothing) };
         let end = Instant::now() + *left;
-        let of: BTreeMap<UnitName, InstanceName> = context.facts.to.instances().into_iter().collect();
         let mut watch = self.units.watch(&context.facts.to.unit_names()).await.map_err(|error| control(&error))?;
         loop {
             self.confirm(runs).await?;
-            for (unit, instance) in &of {
-                if let Err(fault) = self.prober().ask_patiently(&self.target(unit.clone(), instance.clone())).await {
+            for (unit, instance) in context.facts.to.instances() {
+                let target = self.target(unit.clone(), instance);
+                if let Err(fault) = self.ask_until(&target, SOAK_PATIENCE).await {
                     let fault = Fault { code: Code::SoakFailed, ..fault };
-                    return Err(self.candidate_failure(context.facts, unit, fault).await);
+                    return Err(self.candidate_failure(context.facts, &unit, fault).await);
                 }
             }
-            self.ask_outside(&context.facts.to).await?;
+            self.ask_outside().await?;
             let rest = end.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return Ok(Observed::Nothing);
@@ -172,7 +181,8 @@ impl<U: UnitControl> Host<U> {
             let status = self.status(unit).await?;
             if !status.is_up() || status.invocation.as_ref() != Some(run) {
                 let stopped = stopped_by_other(unit, &status);
-                let fault = stopped.unwrap_or_else(|| Fault::new(Code::UnitExited, format!("{unit} ended after it was proved")));
+                let fault = stopped
+                    .unwrap_or_else(|| Fault::new(Code::UnitExited, format!("{unit} ended after it was proved")));
                 return Err(self.blamed(unit, fault).await);
             }
         }
@@ -195,7 +205,7 @@ impl<U: UnitControl> Host<U> {
     pub(super) async fn ask_again(&self, side: &Side) -> Result<Observed, Failure> {
         for (unit, instance) in side.instances() {
             let target = self.target(unit, instance);
-            let asked = self.prober().ask_until(&target, ASK_AGAIN_LIMIT).await;
+            let asked = self.ask_until(&target, ASK_AGAIN_LIMIT).await;
             if let Some(failed_probe) = asked.err().as_ref().and_then(probe_of) {
                 return Ok(Observed::Again { failed_probe: Some(failed_probe) });
             }
@@ -221,12 +231,24 @@ impl<U: UnitControl> Host<U> {
         self.units.status(unit).await.map_err(|error| control(&error))
     }
 
-    pub(super) fn prober(&self) -> Prober<'_, U> {
-        Prober::new(&self.units, &self.settings)
+    /// Asks until the answer is good, or for `patience`; the last answer is the error.
+    async fn ask_until(&self, target: &Target, patience: Duration) -> Result<(), Fault> {
+        let (prober, proof, end) = (self.prober(), &self.settings.proof, Instant::now() + patience);
+        loop {
+            let asked = prober.ask_once(&self.settings.probes, target, proof.timeout).await;
+            if asked.is_ok() || Instant::now() >= end {
+                return asked;
+            }
+            tokio::time::sleep(proof.interval).await;
+        }
+    }
+
+    pub(super) fn prober(&self) -> Prober<U> {
+        Prober::new(self.units.clone())
     }
 
     pub(super) fn target(&self, unit: UnitName, instance: InstanceName) -> Target {
-        Target { app: self.settings.name.clone(), version: instance.slot.version.clone(), unit, instance }
+        Target { app: self.settings.name.clone(), unit, instance }
     }
 
     /// The loaded units of the templates that either side uses.
@@ -249,7 +271,9 @@ impl<U: UnitControl> Host<U> {
             Err(UnitError::Timeout { .. }) | Ok(JobResult::Timeout) => {
                 Fault::new(Code::UnitStartTimeout, format!("{unit} didn't become ready in time"))
             }
-            Err(error) => return environment(self.with_unit(Fault::new(Code::UnitControl, error.to_string()), unit).await),
+            Err(error) => {
+                return environment(self.with_unit(Fault::new(Code::UnitControl, error.to_string()), unit).await);
+            }
             Ok(JobResult::Dependency) => {
                 let message = format!("{unit} can't start: a unit that it needs failed");
                 return environment(self.with_unit(Fault::new(Code::UnitStart, message), unit).await);
@@ -330,7 +354,7 @@ fn control(error: &UnitError) -> Failure {
         match error {
             UnitError::NotFound(_) => Code::UnitMissing,
             UnitError::Masked(_) => Code::UnitMasked,
-            UnitError::Denied { .. } | UnitError::Bus(_) => Code::UnitControl,
+            UnitError::Denied { .. } | UnitError::Refused { .. } | UnitError::Bus(_) => Code::UnitControl,
             UnitError::Timeout { .. } => Code::StepTimeout,
         },
         error.to_string(),

@@ -1,0 +1,125 @@
+//! The apps by name: tasks begun and ended as settings files come and go.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::{AppSettings, Apps, BrokenApp};
+use crate::control::api::ApiError;
+use crate::inbox::WatchHub;
+use crate::model::{AppName, Code, Fault, Layout, Timestamp};
+use crate::slots::SlotStore;
+use crate::units::UnitControl;
+
+use super::app::{self, AppHandle};
+use super::ask::Ask;
+use super::deploy::Ground;
+use super::shared::Shared;
+
+/// All apps. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Registry<U: UnitControl> {
+    pub(super) shared: Shared<U>,
+    hub: WatchHub,
+    rescan: Duration,
+    pub(super) since: Timestamp,
+    apps: Arc<Mutex<BTreeMap<AppName, AppHandle>>>,
+    health: Arc<Mutex<BTreeMap<String, Fault>>>,
+}
+
+impl<U: UnitControl> Registry<U> {
+    /// No apps yet.
+    pub fn new(shared: Shared<U>, hub: WatchHub, rescan: Duration) -> Self {
+        Registry { shared, hub, rescan, since: Timestamp::now(), apps: Arc::default(), health: Arc::default() }
+    }
+
+    /// Brings the apps in line with their settings files: new ones begin, changed ones take the change, and those whose
+    /// file is gone deploy nothing more. One with a broken file keeps its last good settings, and health says so.
+    pub async fn load(&self, loaded: Apps) {
+        let broken: Vec<AppName> = loaded.broken.iter().filter_map(|broken| broken.name.clone()).collect();
+        self.set_health(
+            "config",
+            loaded.broken.iter().map(|broken| (broken.file.display().to_string(), fault(broken))),
+        );
+        let good: Vec<AppName> = loaded.good.iter().map(|settings| settings.name.clone()).collect();
+        for settings in loaded.good {
+            self.begin_or_change(settings).await;
+        }
+        let gone: Vec<AppHandle> = {
+            let apps = lock(&self.apps);
+            let gone = apps.iter().filter(|(name, _)| !good.contains(name) && !broken.contains(name));
+            gone.map(|(_, handle)| handle.clone()).collect()
+        };
+        for handle in gone {
+            // A task that is gone needs no telling.
+            let _ = handle.asks.send(Ask::Orphan).await;
+        }
+    }
+
+    async fn begin_or_change(&self, settings: AppSettings) {
+        let (name, settings) = (settings.name.clone(), Arc::new(settings));
+        let known = lock(&self.apps).get(&name).cloned();
+        if let Some(handle) = known {
+            let _ = handle.asks.send(Ask::Settings(settings)).await;
+            return;
+        }
+        let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, name.clone());
+        let key = format!("state:{name}");
+        match SlotStore::open(layout) {
+            Ok((store, warnings)) => {
+                for warning in warnings {
+                    tracing::warn!(SLOTD_APP = name.as_str(), "{warning}");
+                }
+                lock(&self.health).remove(&key);
+                let ground = Ground { settings, store: Arc::new(store), shared: self.shared.clone() };
+                let (handle, _task) = app::spawn(ground, self.hub.clone(), self.rescan);
+                lock(&self.apps).insert(name, handle);
+            }
+            Err(error) => {
+                tracing::error!(SLOTD_APP = name.as_str(), "{name} can't be served: {error}");
+                lock(&self.health).insert(key, error.fault());
+            }
+        }
+    }
+
+    /// Replaces what is known to be wrong with one part of slotd.
+    pub fn set_health(&self, part: &str, faults: impl Iterator<Item = (String, Fault)>) {
+        let mut health = lock(&self.health);
+        health.retain(|key, _| !key.starts_with(&format!("{part}:")));
+        health.extend(faults.map(|(what, fault)| (format!("{part}:{what}"), fault)));
+    }
+
+    /// What is wrong with slotd itself.
+    pub async fn health(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = lock(&self.health).values().cloned().collect();
+        if let Err(error) = self.shared.history.check().await {
+            faults.push(error.fault());
+        }
+        faults
+    }
+
+    /// All apps, by name.
+    pub fn all(&self) -> Vec<(AppName, AppHandle)> {
+        lock(&self.apps).iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
+    }
+
+    /// One app.
+    pub fn get(&self, name: &AppName) -> Result<AppHandle, ApiError> {
+        lock(&self.apps).get(name).cloned().ok_or_else(|| {
+            ApiError::new(Code::UnknownApp, format!("there is no app {name}"))
+                .next(format!("slotctl status; slotctl check {name}; slotctl new {name}"))
+        })
+    }
+}
+
+/// All errors of a file as one fault; its settings from before stay in force.
+fn fault(broken: &BrokenApp) -> Fault {
+    let errors: Vec<String> = broken.errors.iter().map(ToString::to_string).collect();
+    let code = broken.errors.first().map_or(Code::ConfigInvalid, |error| error.code);
+    Fault::new(code, errors.join("\n"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,286 @@
+//! The registry as the control server's service: questions that systemd or the disk answers are answered here, so
+//! that an app's task never waits for either on somebody's behalf.
+
+use std::cmp::Reverse;
+use std::path::PathBuf;
+
+use tokio::sync::{broadcast, oneshot};
+
+use crate::control::api::{
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
+    SlotDetail, SlotInfo, UploadQuery, Uploaded,
+};
+use crate::control::service::{Caller, Service};
+use crate::deployment::host::is_awake;
+use crate::deployment::stage::Side;
+use crate::durable;
+use crate::model::slot::SlotState;
+use crate::model::{AppName, AppState, Code, DeploymentId, Fault, Report, SlotName};
+use crate::slots::{Entry, LinkState, Stored};
+use crate::units::UnitControl;
+
+use super::app::AppHandle;
+use super::ask::{Answer, Ask, View};
+use super::registry::Registry;
+
+impl<U: UnitControl> Registry<U> {
+    async fn view(&self, app: &AppName) -> Result<View, ApiError> {
+        self.get(app)?.view().await.ok_or_else(|| gone(app))
+    }
+
+    async fn ask<T>(&self, app: &AppName, ask: impl FnOnce(Answer<T>) -> Ask) -> Result<T, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let AppHandle { asks } = self.get(app)?;
+        asks.send(ask(answer)).await.map_err(|_| gone(app))?;
+        answered.await.map_err(|_| gone(app))?
+    }
+
+    async fn app_status(&self, app: &AppName, view: View) -> AppStatus {
+        let links = view.store.links().ok();
+        let slot = |of: &LinkState| of.slot().cloned();
+        let current = links.as_ref().and_then(|links| slot(&links.current));
+        let (state, units) = self.state(app, &view, current.as_ref()).await;
+        let strategy = serde_json::to_value(view.settings.strategy).ok();
+        AppStatus {
+            app: app.clone(),
+            state,
+            current,
+            fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
+            deploy: super::app::App::<U>::deploy_mode(view.settings.deploy).to_owned(),
+            strategy: strategy.and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default(),
+            units,
+            deployment: view.deployment,
+            last: view.last,
+            waiting: view.waiting,
+            refused: view.refused,
+            notes: view.faults.iter().map(ToString::to_string).chain(view.notes).collect(),
+        }
+    }
+
+    /// The app's state, and its units as systemd has them.
+    async fn state(&self, app: &AppName, view: &View, current: Option<&SlotName>) -> (AppState, Vec<String>) {
+        let degraded = |fault: Fault| AppState::Degraded { fault: Box::new(fault) };
+        if view.orphaned {
+            return (AppState::Orphaned, Vec::new());
+        }
+        if let Some(fault) = view.faults.iter().find(|fault| fault.code == Code::Stuck) {
+            return (degraded(fault.clone()), Vec::new());
+        }
+        let Some(current) = current else { return (AppState::Empty, Vec::new()) };
+        let side = match view.store.record(current) {
+            Ok(record) => Side { slot: current.clone(), units: record.units },
+            Err(error) => return (degraded(error.fault()), Vec::new()),
+        };
+        let mut shown = Vec::new();
+        let mut down: Option<Fault> = None;
+        let mut runs = false;
+        for unit in side.unit_names() {
+            match self.shared.units.status(&unit).await {
+                Ok(status) => {
+                    let seen = status.seen(&unit);
+                    shown.push(format!("{unit} {}", seen.state));
+                    runs |= !status.is_down();
+                    if !status.is_up() {
+                        down.get_or_insert(Fault::new(Code::UnitExited, format!("{unit} is {}", seen.state)));
+                    }
+                }
+                Err(error) => {
+                    down.get_or_insert(Fault::new(Code::UnitControl, error.to_string()));
+                    runs = true;
+                }
+            }
+        }
+        if view.store.layout().paused().exists() {
+            return (AppState::Paused, shown);
+        }
+        let gate = self.shared.units.status(&app.gate_unit()).await.ok();
+        let state = match (&view.crash_loop, down) {
+            (Some(fault), _) => degraded(fault.clone()),
+            (None, None) => AppState::Online,
+            (None, Some(_)) if !runs && !gate.as_ref().is_some_and(is_awake) => AppState::Stopped,
+            // In mid-deployment the old slot may be down on purpose; the deployment is shown beside the state.
+            (None, Some(fault)) => degraded(fault),
+        };
+        (state, shown)
+    }
+}
+
+impl<U: UnitControl> Service for Registry<U> {
+    async fn status(&self) -> DaemonStatus {
+        let mut apps = Vec::new();
+        for (name, handle) in self.all() {
+            if let Some(view) = handle.view().await {
+                apps.push(self.app_status(&name, view).await);
+            }
+        }
+        DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.since,
+            health: self.health().await,
+            apps,
+        }
+    }
+
+    async fn app(&self, app: &AppName) -> Result<AppStatus, ApiError> {
+        let view = self.view(app).await?;
+        Ok(self.app_status(app, view).await)
+    }
+
+    async fn slots(&self, app: &AppName) -> Result<Vec<SlotInfo>, ApiError> {
+        let view = self.view(app).await?;
+        let links = view.store.links().map_err(|error| error.fault())?;
+        let mut entries = view.store.slots().map_err(|error| error.fault())?;
+        let order = view.settings.versions;
+        entries.sort_by(|a, b| {
+            order
+                .compare(&b.name.version, &a.name.version)
+                .then(Reverse(a.name.redeployment).cmp(&Reverse(b.name.redeployment)))
+        });
+        Ok(entries.iter().map(|entry| info(entry, links.current.slot(), links.fallback.slot())).collect())
+    }
+
+    async fn slot(&self, app: &AppName, slot: &SlotName) -> Result<SlotDetail, ApiError> {
+        let view = self.view(app).await?;
+        let links = view.store.links().map_err(|error| error.fault())?;
+        let entry = view.store.slot(slot).ok_or_else(|| {
+            ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
+        })?;
+        let info = info(&entry, links.current.slot(), links.fallback.slot());
+        let record = match &entry.stored {
+            Stored::Slot(record) => Some((**record).clone()),
+            Stored::Refused(_) | Stored::Damaged(_) => None,
+        };
+        let layout = view.store.layout();
+        let manifest = record.as_ref().and_then(|record| std::fs::read(layout.manifest(&record.tree)).ok());
+        let files = manifest.and_then(|bytes| serde_json::from_slice::<crate::artifact::Manifest>(&bytes).ok());
+        Ok(SlotDetail {
+            info,
+            units: record.as_ref().map(|record| record.units.clone()).unwrap_or_default(),
+            quarantine: entry.quarantine,
+            files: files.map(|manifest| manifest.files),
+            tree_path: record.as_ref().map(|record| layout.tree(&record.tree).display().to_string()),
+            record,
+        })
+    }
+
+    async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
+        Ok(self.view(app).await?.settings.limits.packed_bytes)
+    }
+
+    async fn upload_path(&self, app: &AppName) -> Result<PathBuf, ApiError> {
+        Ok(durable::aside_in(&self.view(app).await?.store.layout().spool()))
+    }
+
+    async fn upload(
+        &self,
+        app: &AppName,
+        path: PathBuf,
+        query: UploadQuery,
+        caller: Caller,
+    ) -> Result<Uploaded, ApiError> {
+        self.ask(app, |answer| Ask::Upload(path, query, caller, answer)).await
+    }
+
+    async fn activate(&self, app: &AppName, request: ActivateRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Activate(request, caller, answer)).await
+    }
+
+    async fn rollback(&self, app: &AppName, request: RollbackRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Rollback(request, caller, answer)).await
+    }
+
+    async fn cancel(&self, app: &AppName, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Cancel(caller, answer)).await
+    }
+
+    async fn prune(&self, app: &AppName, dry_run: bool, caller: Caller) -> Result<Pruned, ApiError> {
+        self.ask(app, |answer| Ask::Prune { dry_run, caller, answer }).await
+    }
+
+    async fn quarantined(&self, app: &AppName) -> Result<Vec<QuarantineItem>, ApiError> {
+        let entries = self.view(app).await?.store.slots().map_err(|error| error.fault())?;
+        let item = |entry: Entry| entry.quarantine.map(|quarantine| QuarantineItem { slot: entry.name, quarantine });
+        Ok(entries.into_iter().filter_map(item).collect())
+    }
+
+    async fn quarantine_clear(&self, app: &AppName, slot: &SlotName, caller: Caller) -> Result<(), ApiError> {
+        self.ask(app, |answer| Ask::Clear(slot.clone(), caller, answer)).await
+    }
+
+    async fn history(&self, app: &AppName, limit: u32) -> Result<Vec<Report>, ApiError> {
+        self.get(app)?;
+        self.shared.history.deployments(app, limit).await.map_err(|error| error.fault().into())
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<Report, ApiError> {
+        let view = self.view(&id.app).await?;
+        if let Some(report) = [view.deployment, view.last].into_iter().flatten().find(|report| report.id == *id) {
+            return Ok(report);
+        }
+        let past = self.shared.history.deployment(id).await.map_err(|error| ApiError::from(error.fault()))?;
+        past.ok_or_else(|| {
+            ApiError::new(Code::UnknownDeployment, format!("there is no deployment {id}"))
+                .next(format!("slotctl history {}", id.app))
+        })
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.listen()
+    }
+
+    async fn units(&self, app: &AppName, slot: Option<&SlotName>) -> Result<Vec<String>, ApiError> {
+        let view = self.view(app).await?;
+        let current = view.store.links().map_err(|error| error.fault())?.current.slot().cloned();
+        let own = [app.gate_unit(), app.socket_unit()].map(|unit| unit.as_str().to_owned());
+        let named = slot.or(current.as_ref());
+        let Some(named) = named else { return Ok(own.to_vec()) };
+        let record = view.store.record(named).map_err(|error| error.fault())?;
+        let side = Side { slot: named.clone(), units: record.units };
+        let units = side.unit_names().into_iter().map(|unit| unit.as_str().to_owned());
+        Ok(match slot {
+            Some(_) => units.collect(),
+            None => own.into_iter().chain(units).collect(),
+        })
+    }
+}
+
+fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) -> SlotInfo {
+    let slot = entry.name.clone();
+    let state = match (&entry.stored, &entry.quarantine) {
+        (Stored::Refused(refused), _) => {
+            SlotState::Failed { phase: refused.phase, fault: Box::new(refused.fault.clone()) }
+        }
+        (Stored::Damaged(reason), _) => {
+            let fault = Fault::new(Code::SlotTampered, reason.clone());
+            SlotState::Failed { phase: crate::model::slot::Phase::Processing, fault: Box::new(fault) }
+        }
+        (Stored::Slot(_), _) if current == Some(&slot) => SlotState::Active,
+        (Stored::Slot(_), Some(quarantine)) => {
+            SlotState::Failed { phase: quarantine.phase, fault: Box::new(quarantine.fault.clone()) }
+        }
+        (Stored::Slot(_), None) => SlotState::Ready,
+    };
+    let (artifact, created, origin, commit) = match &entry.stored {
+        Stored::Slot(record) => {
+            (Some(record.artifact), record.created, Some(&record.origin), record.release.commit.clone())
+        }
+        Stored::Refused(refused) => (refused.artifact, refused.at, Some(&refused.origin), None),
+        Stored::Damaged(_) => (None, crate::model::Timestamp::from_unix_millis(0), None, None),
+    };
+    SlotInfo {
+        fallback: fallback == Some(&slot),
+        slot,
+        state,
+        artifact,
+        created,
+        bytes: origin.map(|origin| origin.bytes).unwrap_or_default(),
+        by: origin.map(|origin| origin.by.clone()).unwrap_or_default(),
+        message: origin.and_then(|origin| origin.message.clone()),
+        commit,
+    }
+}
+
+fn gone(app: &AppName) -> ApiError {
+    ApiError::new(Code::Internal, format!("the task of {app} is gone"))
+        .next("journalctl -u slotd; systemctl restart slotd")
+}

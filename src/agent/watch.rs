@@ -1,0 +1,114 @@
+//! The watch over the live slot between deployments: restarts counted, a crash loop told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::app::CrashLoop;
+use crate::model::evidence::{Evidence, MAX_JOURNAL_LINES};
+use crate::model::{Code, Fault, UnitName};
+use crate::units::{UnitControl, UnitWatch};
+
+use super::crash::CrashWatch;
+
+/// How soon a watch that was lost, or couldn't be set, is tried again.
+const REWATCH: Duration = Duration::from_secs(5);
+
+/// Watches the units of the live slot.
+pub struct LiveWatch<U> {
+    units: U,
+    of: BTreeMap<UnitName, CrashWatch>,
+    watch: Option<UnitWatch>,
+    look_at: Option<Instant>,
+    /// The crash loop under way, if one is.
+    pub looping: Option<Fault>,
+}
+
+impl<U: UnitControl> LiveWatch<U> {
+    /// Watches nothing yet.
+    pub fn new(units: U) -> Self {
+        LiveWatch { units, of: BTreeMap::new(), watch: None, look_at: None, looping: None }
+    }
+
+    /// Watches these units from now on; those that were watched already keep their count.
+    pub async fn set(&mut self, units: &[UnitName], rule: &CrashLoop) {
+        self.of.retain(|unit, _| units.contains(unit));
+        for unit in units {
+            self.of.entry(unit.clone()).or_default();
+        }
+        self.rewatch().await;
+        self.look(rule).await;
+    }
+
+    /// Waits for something to look at.
+    pub async fn changed(&mut self) {
+        let look_at = self.look_at;
+        let timer = async {
+            match look_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let Some(watch) = &mut self.watch else { return timer.await };
+        let lost = tokio::select! {
+            changed = watch.changed() => changed.is_none(),
+            () = timer => false,
+        };
+        if lost {
+            self.watch = None;
+            self.look_at = Some(Instant::now() + REWATCH);
+        }
+    }
+
+    /// Looks at the units. Returns whether a crash loop began or ended.
+    pub async fn look(&mut self, rule: &CrashLoop) -> bool {
+        self.look_at = None;
+        if self.watch.is_none() && !self.of.is_empty() {
+            self.rewatch().await;
+        }
+        let now = Instant::now().into_std();
+        let mut looping = None;
+        for (unit, watch) in &mut self.of {
+            let Ok(status) = self.units.status(unit).await else { continue };
+            watch.note(status.restarts, now);
+            if watch.is_looping(rule, now) {
+                looping = Some((unit.clone(), status, watch.recent(rule, now)));
+            }
+            let next = watch.next_look(rule, now).map(|rest| Instant::now() + rest);
+            self.look_at = [self.look_at, next].into_iter().flatten().min();
+        }
+        let was = self.looping.is_some();
+        self.looping = match looping {
+            // The evidence is from when it was noticed first; only the watch costs something while it goes on.
+            Some(_) if was => self.looping.take(),
+            Some((unit, status, count)) => {
+                let seen = status.seen(&unit);
+                let journal = match &seen.invocation {
+                    Some(invocation) => self.units.journal(invocation, MAX_JOURNAL_LINES).await,
+                    None => Vec::new(),
+                };
+                let within = humantime::format_duration(rule.within);
+                let fault = Fault::new(Code::CrashLoop, format!("{unit} was restarted {count} times within {within}"));
+                Some(fault.with(Evidence { unit: Some(seen), journal, ..Evidence::default() }))
+            }
+            None => None,
+        };
+        was != self.looping.is_some()
+    }
+
+    async fn rewatch(&mut self) {
+        let units: Vec<UnitName> = self.of.keys().cloned().collect();
+        self.watch = None;
+        if units.is_empty() {
+            return;
+        }
+        match self.units.watch(&units).await {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                tracing::warn!("the live slot can't be watched, it is tried again: {error}");
+                self.look_at = Some(Instant::now() + REWATCH);
+            }
+        }
+    }
+}

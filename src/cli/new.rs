@@ -1,0 +1,195 @@
+//! `new`: the files of a new app, shown, or written by the administrator who calls it. The daemon never does.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+
+use crate::config::daemon::DEFAULT_APPS_DIR;
+use crate::config::host::{PlannedFile, Scaffold, ScaffoldPlan, ServiceType};
+use crate::control::api::ApiError;
+use crate::model::{AppName, Code, Exit};
+
+use super::check::{self, below, daemon_settings};
+use super::ending::{During, Ending, Failure, as_typed};
+use super::output::Output;
+
+/// `slotctl new`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The app: it names the files, the units and, without --user, the user
+    app: AppName,
+    /// The command line of a slot, whose files stand at /srv/APP
+    #[arg(long, value_name = "COMMAND")]
+    exec: String,
+    /// The port of a shared socket, which systemd keeps open while slots change
+    #[arg(long)]
+    port: Option<u16>,
+    /// Who runs it; made if absent
+    #[arg(long)]
+    user: Option<String>,
+    /// How systemd learns that a slot is up: notify, exec or simple
+    #[arg(long = "type", value_name = "TYPE", default_value_t)]
+    service_type: ServiceType,
+    /// The path of an HTTP probe on the port
+    #[arg(long, value_name = "PATH")]
+    health: Option<String>,
+    /// Write the files, make them known to the system, and check them
+    #[arg(long)]
+    write: bool,
+    /// Also over files that are there and differ
+    #[arg(long, requires = "write")]
+    force: bool,
+    /// Write below DIR, as into an image, and call nothing
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+/// The plan in JSON.
+#[derive(Debug, Serialize)]
+struct Plan<'a> {
+    files: Vec<File<'a>>,
+    /// Then, in this order, as the administrator: program and arguments.
+    commands: &'a [Vec<String>],
+    /// The one line to try it with.
+    try_it: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct File<'a> {
+    path: &'a Path,
+    /// Permission bits.
+    mode: u32,
+    contents: &'a str,
+}
+
+/// Shows the plan, or carries it out.
+pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
+    let step = format!("new {}", args.app);
+    let (write, force, app, root) = (args.write, args.force, args.app.clone(), args.root.clone());
+    let plan = plan(args).during(&step)?;
+    out.document(&Plan {
+        files: plan
+            .files
+            .iter()
+            .map(|file| File { path: &file.path, mode: file.mode, contents: &file.contents })
+            .collect(),
+        commands: &plan.commands,
+        try_it: &plan.try_it,
+    });
+    if !write {
+        show(&plan, out);
+        return Ok(Exit::Ok.into());
+    }
+    write_all(&plan.files, force, out).during(&step)?;
+    if root.is_none() {
+        call_all(&plan.commands, out).during(&step)?;
+    }
+    let ending = check::one(app, root.unwrap_or_else(|| "/".into()), out)?;
+    if ending == Exit::Ok.into() {
+        out.line(format!("  next: {}", plan.try_it));
+    }
+    Ok(ending)
+}
+
+fn plan(args: Args) -> Result<ScaffoldPlan, ApiError> {
+    let root = args.root.as_deref().unwrap_or(Path::new("/"));
+    let settings = daemon_settings(root).map_err(|errors| match errors.first() {
+        Some(error) => ApiError::from(error.fault()).next("slotctl check"),
+        None => ApiError::new(Code::ConfigInvalid, "slotd.toml is wrong").next("slotctl check"),
+    })?;
+    let Args { app, exec, port, user, service_type, health, .. } = args;
+    let scaffold = Scaffold { app, exec, port, user, service_type, health, state: settings.state_dir };
+    let mut plan = scaffold.plan().map_err(|error| ApiError::new(Code::ConfigInvalid, error.to_string()))?;
+    for file in &mut plan.files {
+        if let Ok(name) = file.path.strip_prefix(DEFAULT_APPS_DIR) {
+            file.path = settings.apps_dir.join(name);
+        }
+        file.path = below(root, &file.path);
+    }
+    Ok(plan)
+}
+
+fn show(plan: &ScaffoldPlan, out: &Output) {
+    for file in &plan.files {
+        out.line(format!("# {}\n{}", file.path.display(), file.contents));
+    }
+    out.line("# then");
+    plan.commands.iter().for_each(|command| out.line(command.join(" ")));
+    out.line(format!("# and to try it\n{}", plan.try_it));
+    out.note(format!("  next: sudo {} --write", as_typed()));
+}
+
+/// Writes the files; none of them if one is there and differs, unless forced.
+fn write_all(files: &[PlannedFile], force: bool, out: &Output) -> Result<(), ApiError> {
+    let mut missing = Vec::new();
+    let mut different = Vec::new();
+    for file in files {
+        match std::fs::read(&file.path) {
+            Ok(contents) if contents == file.contents.as_bytes() => {
+                out.line(format!("{} is as it should be", file.path.display()));
+            }
+            Ok(_) => different.push(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(file),
+            Err(error) => return Err(failed("read", &file.path, &error)),
+        }
+    }
+    if let (Some(first), false) = (different.first(), force) {
+        let others = match different.len() {
+            1 => String::new(),
+            n => format!(", and {} more", n - 1),
+        };
+        let message = format!("{} is there and differs{others}; nothing was written", first.path.display());
+        return Err(ApiError::new(Code::ConfigInvalid, message).next(format!("{} --force", as_typed())));
+    }
+    // In the plan's order: the app's file comes last.
+    for file in files.iter().filter(|file| missing.contains(file) || different.contains(file)) {
+        write(file).map_err(|error| failed("write", &file.path, &error))?;
+        out.line(format!("wrote {}", file.path.display()));
+    }
+    Ok(())
+}
+
+fn write(file: &PlannedFile) -> io::Result<()> {
+    if let Some(folder) = file.path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut opened = OpenOptions::new().write(true).create(true).truncate(true).mode(file.mode).open(&file.path)?;
+    opened.write_all(file.contents.as_bytes())?;
+    // Whatever the umask, or the file that was there before, had to say.
+    opened.set_permissions(PermissionsExt::from_mode(file.mode))?;
+    opened.sync_all()
+}
+
+/// Calls what makes the files known to the system; the check at the end is done here.
+fn call_all(commands: &[Vec<String>], out: &Output) -> Result<(), ApiError> {
+    for command in commands {
+        let [program, arguments @ ..] = command.as_slice() else { continue };
+        if program == "slotctl" {
+            continue;
+        }
+        let text = command.join(" ");
+        out.line(format!("calling {text}"));
+        // Standard output is ours alone.
+        let status = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(io::stderr()).status();
+        let why = match status {
+            Ok(status) if status.success() => continue,
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        return Err(ApiError::new(Code::UnitControl, format!("{text}: {why}")).next(text));
+    }
+    Ok(())
+}
+
+fn failed(verb: &str, path: &Path, error: &io::Error) -> ApiError {
+    let code = match error.kind() {
+        ErrorKind::PermissionDenied => Code::AuthDenied,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::DiskFull,
+        _ => Code::FsIo,
+    };
+    ApiError::new(code, format!("can't {verb} {}: {error}", path.display()))
+}

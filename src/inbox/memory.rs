@@ -1,0 +1,140 @@
+//! What was decided about the things in the inbox, kept in the fate files beside them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::model::{Fault, Timestamp};
+
+use super::fate::{Fate, State};
+use super::scan::{Scan, Seen, Stamp};
+
+/// Decisions, by the names of what they are about.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    fates: BTreeMap<String, Remembered>,
+    in_hand: BTreeMap<String, InHand>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    fate: Fate,
+    /// The stamp of its file; `None` while it isn't known to have been written.
+    on_disk: Option<Stamp>,
+    /// Whether it was decided by this daemon, not by one before it.
+    ours: bool,
+}
+
+/// Given out.
+#[derive(Debug, Clone, Copy)]
+enum InHand {
+    /// And not decided yet.
+    Undecided,
+    /// And to be given out again then.
+    Again(Instant),
+}
+
+/// What holds a thing back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It was given out and nobody has said yet what became of it.
+    InHand,
+    /// It will be given out again.
+    Again(Duration),
+    /// It was decided, and hasn't changed.
+    Decided,
+}
+
+impl Memory {
+    /// The fate files that need no reading, by their stamps.
+    pub(super) fn known(&self) -> BTreeMap<String, Stamp> {
+        self.fates.iter().filter_map(|(name, held)| Some((name.clone(), held.on_disk?))).collect()
+    }
+
+    /// Brings it to what the fate files say. One that was removed is a person's word to try again.
+    pub(super) fn refresh(&mut self, scan: &mut Scan) {
+        let there = |name: &String| scan.seen.iter().any(|seen| seen.name == *name);
+        self.in_hand.retain(|name, state| matches!(state, InHand::Undecided) || there(name));
+        self.fates.retain(|name, held| there(name) && (held.on_disk.is_none() || scan.fates.contains_key(name)));
+        for (name, loaded) in std::mem::take(&mut scan.loaded) {
+            let before = self.fates.get(&name);
+            let ours = before.is_some_and(|held| held.ours && Some(&held.fate) == loaded.as_ref());
+            // What is remembered is newer where it couldn't be written.
+            if let Some(fate) = loaded.filter(|fate| before.is_none_or(|held| fate.at >= held.fate.at)) {
+                let on_disk = scan.fates.get(&name).copied();
+                self.fates.insert(name, Remembered { fate, on_disk, ours });
+            }
+        }
+    }
+
+    /// Why `seen` is not to be given out; `keep` is whether accepted files stay in the inbox.
+    pub(super) fn holds(&self, seen: &Seen, keep: bool, now: Instant) -> Option<Hold> {
+        match self.in_hand.get(&seen.name) {
+            Some(InHand::Undecided) => return Some(Hold::InHand),
+            Some(InHand::Again(at)) if *at > now => return Some(Hold::Again(at.duration_since(now))),
+            Some(InHand::Again(_)) | None => {}
+        }
+        let held = self.fates.get(&seen.name).filter(|held| held.fate.is_of(&seen.stamp, seen.checksum.as_ref()))?;
+        match held.fate.state {
+            State::Refused { .. } => Some(Hold::Decided),
+            // One that shouldn't be there is given out once more by the next daemon: it is known then, and removed.
+            State::Accepted { .. } if keep || held.ours => Some(Hold::Decided),
+            State::Accepted { .. } | State::Waiting { .. } => None,
+        }
+    }
+
+    /// Whether it was said already that this is overdue.
+    pub(super) fn told_overdue(&self, name: &str) -> bool {
+        self.fates.get(name).is_some_and(|held| matches!(held.fate.state, State::Waiting { .. }))
+    }
+
+    /// It was given out.
+    pub(super) fn give(&mut self, name: &str) {
+        self.in_hand.insert(name.to_owned(), InHand::Undecided);
+    }
+
+    /// It is to be given out again.
+    pub(super) fn again(&mut self, name: &str, at: Instant) {
+        self.in_hand.insert(name.to_owned(), InHand::Again(at));
+    }
+
+    /// When, after `now`, something is to be given out again.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let at = |state: &InHand| match state {
+            InHand::Undecided => None,
+            InHand::Again(at) => Some(*at),
+        };
+        self.in_hand.values().filter_map(at).filter(|at| *at > now).min()
+    }
+
+    /// It was decided; gives the fate's bytes, to be written beside it.
+    pub(super) fn decide(&mut self, seen: &Seen, state: State) -> Vec<u8> {
+        if !matches!(state, State::Waiting { .. }) {
+            self.in_hand.remove(&seen.name);
+        }
+        let fate = Fate {
+            file: seen.name.clone(),
+            version: seen.verdict.as_ref().ok().cloned(),
+            state,
+            at: Timestamp::now(),
+            stamp: seen.stamp,
+            checksum: seen.checksum,
+        };
+        let bytes = fate.to_bytes();
+        self.fates.insert(seen.name.clone(), Remembered { fate, on_disk: None, ours: true });
+        bytes
+    }
+
+    /// What was refused, by name.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&str, &Fault)> {
+        self.fates.iter().filter_map(|(name, held)| match &held.fate.state {
+            State::Refused { fault } => Some((name.as_str(), fault.as_ref())),
+            State::Accepted { .. } | State::Waiting { .. } => None,
+        })
+    }
+}
+
+/// Where the fate of the thing at `path` is written.
+pub(super) fn fate_path(path: &Path, name: &str) -> std::path::PathBuf {
+    path.with_file_name(super::fate::name_of(name))
+}
