@@ -564,3 +564,39 @@ fn a_new_app_is_shown_written_once_and_checked() {
     contains(&none.stderr, &["api.toml isn't there (unknown.app)", "next: slotctl new api"]);
     assert_eq!(world.slotctl(&["new", "web", "--exec", "bin/web", "--root", root]).code, 5);
 }
+
+#[test]
+fn an_artifact_is_made_and_tried_without_a_daemon() {
+    let world = World::new();
+    let folder = world.folder.path().join("web-1.0.0");
+    std::fs::create_dir_all(folder.join("bin")).expect("folder");
+    std::fs::write(folder.join("bin/web"), "#!/bin/sh\n").expect("file");
+    std::fs::set_permissions(folder.join("bin/web"), PermissionsExt::from_mode(0o755)).expect("mode");
+    std::fs::write(folder.join(".slotdignore"), "*.o\n").expect("rules");
+    std::fs::write(folder.join("left.o"), "out").expect("file");
+    let path = |name: &str| world.folder.path().join(name).to_str().expect("path").to_owned();
+    let (dir, file) = (path("web-1.0.0"), path("web-1.0.0.tar.zst"));
+
+    let made = world.slotctl(&["pack", &dir, "-o", &file]);
+    assert_eq!(made.code, 0, "{made:?}");
+    contains(&made.stdout, &["files in it: 1", "next: slotctl lint"]);
+    let linted = world.slotctl(&["lint", &file]);
+    assert_eq!(linted.code, 0, "{linted:?}");
+    contains(&linted.stdout, &["web-1.0.0.tar.zst: good", "version     1.0.0", "beside it, and right"]);
+    let again = world.slotctl(&["pack", &dir, "-o", &file]);
+    assert_eq!(again.code, 5);
+    contains(&again.stderr, &["is there already (request.invalid)\n  next: slotctl pack", "--force"]);
+    let other = documents(&world.slotctl(&["pack", &dir, "-o", &path("other-1.0.0.tar.zst"), "--json"]));
+    contains(&made.stdout, &[other[0]["digest"].as_str().expect("digest")]);
+    assert_eq!(world.slotctl(&["pack", &dir, "-o", &path("web-1.0.0/inside.tar")]).code, 5);
+    assert_eq!(world.slotctl(&["pack", &dir, "-o", &path("web.zip")]).code, 21);
+    assert_eq!(world.slotctl(&["pack", &path("none")]).code, 21);
+
+    let whole = std::fs::read(&file).expect("artifact");
+    std::fs::write(path("cut-1.0.0.tar.zst"), &whole[..whole.len() / 2]).expect("written");
+    let cut = world.slotctl(&["lint", &path("cut-1.0.0.tar.zst"), "--json"]);
+    assert_eq!((cut.code, &documents(&cut)[0]["refused"]["code"]), (21, &"archive.damaged".into()), "{cut:?}");
+    std::fs::write(&file, b"other bytes").expect("written");
+    contains(&world.slotctl(&["lint", &file]).stderr, &["(trust.digest_mismatch)"]);
+    assert!(!std::path::Path::new(&path("web.zip")).exists());
+}

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::{activate, check, completions, deploy, history, inspect, list, logs, new, prune, quarantine, status, why};
+use super::{
+    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, prune, quarantine, status, why,
+};
 
 /// Where the daemon listens unless it is told otherwise.
 const DEFAULT_SOCKET: &str = "/run/slotd/slotd.sock";
@@ -57,6 +59,10 @@ pub enum Command {
     New(new::Args),
     /// Whether settings and units are as they must be; ends with 3 if something was found
     Check(check::Args),
+    /// Make an artifact of a folder, and its checksum
+    Pack(pack::Args),
+    /// Try an artifact as slotd would take it, without a daemon
+    Lint(lint::Args),
     /// Every error code and exit status, with its meaning
     Codes,
     /// Completions for a shell, on standard output

@@ -13,10 +13,12 @@ mod deploy;
 mod ending;
 mod history;
 mod inspect;
+mod lint;
 mod list;
 mod logs;
 mod new;
 mod output;
+mod pack;
 mod prune;
 mod quarantine;
 mod status;
@@ -84,6 +86,8 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Inspect(args) => inspect::run(args, context).await,
         Command::New(args) => new::run(args, context.out),
         Command::Check(args) => check::run(&args, context.out),
+        Command::Pack(args) => pack::run(&args, context.out),
+        Command::Lint(args) => lint::run(&args, context.out),
         Command::Codes => Ok(codes::run(context.out)),
         Command::Completions(args) => Ok(completions::run(&args)),
     }

@@ -1,1 +1,151 @@
-//! Wiring, shutdown, logging.
+//! The daemon: settings, wiring, reload, shutdown.
+//!
+//! `run` is the whole of it. What systemd is told: READY once every app has begun, STATUS with what is waited for,
+//! WATCHDOG from the loop below, RELOADING and STOPPING.
+
+mod access;
+mod args;
+mod lock;
+mod log;
+mod reload;
+mod socket;
+mod tell;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::agent::registry::Registry;
+use crate::agent::shared::{Events, Shared, intakes};
+use crate::artifact::worker;
+use crate::config::{DaemonSettings, load_apps, load_daemon};
+use crate::control;
+use crate::history::History;
+use crate::inbox::WatchHub;
+use crate::model::{Exit, Fault};
+use crate::units::systemd::Systemd;
+
+use args::{Args, Command};
+use reload::AppFiles;
+use tell::Teller;
+
+/// What requests under way get to end before the daemon goes: within 2 seconds, deployments left to the next start.
+const SHUTDOWN: Duration = Duration::from_millis(1500);
+
+/// slotd's `main`.
+pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == worker::ARGUMENT) {
+        return worker::main();
+    }
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(help) => {
+            // Help and version end well, a wrong command line doesn't; clap knows which is which.
+            let _ = help.print();
+            return ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let settings = match load_daemon(&args.config) {
+        Ok(settings) => settings,
+        Err(errors) => {
+            for error in errors {
+                eprintln!("slotd: {error}");
+            }
+            return ExitCode::from(Exit::Refused as u8);
+        }
+    };
+    match args.command() {
+        Command::Check => check(&settings),
+        Command::Run => serve(&args, settings),
+    }
+}
+
+/// Reads all settings and says what is wrong with them.
+fn check(settings: &DaemonSettings) -> ExitCode {
+    let apps = load_apps(&settings.apps_dir, &settings.defaults);
+    for error in apps.broken.iter().flat_map(|broken| &broken.errors) {
+        eprintln!("{error}");
+    }
+    println!("{} apps, {} broken", apps.good.len(), apps.broken.len());
+    if apps.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Degraded as u8) }
+}
+
+fn serve(args: &Args, settings: DaemonSettings) -> ExitCode {
+    log::start(settings.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the runtime doesn't start: {error}"), Exit::Internal),
+    };
+    let code = match runtime.block_on(run(args, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => failed(&fault.to_string(), fault.code.exit()),
+    };
+    // File work under way is short; whatever else there is goes with the process, and the next start goes on.
+    runtime.shutdown_timeout(Duration::from_millis(400));
+    code
+}
+
+fn failed(message: &str, exit: Exit) -> ExitCode {
+    tracing::error!("{message}");
+    ExitCode::from(exit as u8)
+}
+
+async fn run(args: &Args, settings: DaemonSettings) -> Result<(), Fault> {
+    // Before anything is touched: a second daemon must not even sweep.
+    let _locked = lock::take(&settings.state_dir)?;
+    let listener = socket::listener(&settings.socket)?;
+    let units = Systemd::connect()
+        .await
+        .map_err(|error| Fault::new(crate::model::Code::UnitControl, format!("slotd can't reach systemd: {error}")))?;
+    let shared = Shared {
+        units,
+        history: History::open(&settings.history),
+        worker: args.worker.clone(),
+        events: Events::new(),
+        intakes: intakes(),
+        run_dir: settings.run_dir.clone(),
+        state_dir: settings.state_dir.clone(),
+    };
+    let registry = Registry::new(shared, WatchHub::default(), settings.rescan);
+    let mut files = AppFiles::watch(&settings.apps_dir);
+    registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(control::serve(listener, registry.clone(), access::of(&settings.access), until(stopped)));
+    let mut settings = Arc::new(settings);
+    let (mut hangup, mut terminate, mut interrupt) =
+        (on(SignalKind::hangup())?, on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let mut teller = Teller::new(registry.clone());
+    teller.ready().await;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                teller.reloading();
+                settings = reload::daemon(&args.config, &settings, &registry);
+                registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
+                teller.ready().await;
+            }
+            () = files.changed() => registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await,
+            () = teller.due() => teller.tell().await,
+        }
+    }
+    teller.stopping();
+    let _ = stop.send(true);
+    // Connections that don't end in time end with the process.
+    let _ = tokio::time::timeout(SHUTDOWN, server).await;
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // That the sender is gone means the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Fault> {
+    signal(kind).map_err(|error| Fault::new(crate::model::Code::Internal, format!("no signal handler: {error}")))
+}

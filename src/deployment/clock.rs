@@ -19,3 +19,9 @@ pub fn powered_on() -> Duration {
 pub fn powered_on_ms() -> u64 {
     u64::try_from(powered_on().as_millis()).unwrap_or(u64::MAX)
 }
+
+/// CLOCK_MONOTONIC in microseconds, as systemd wants it with RELOADING=1.
+pub fn monotonic_micros() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}

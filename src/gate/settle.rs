@@ -46,7 +46,8 @@ pub fn settle(layout: &Layout, ended: &UnitName, systemctl: &Systemctl) -> Resul
     systemctl.stop(&[gate]).map_err(failed)
 }
 
-/// Whether the gate is `active (exited)` without a job, and nothing of the live slot runs, starts or has a job.
+/// Whether the gate is `active (exited)` without a job, and nothing of the live slot runs, starts, stops or has a
+/// job.
 fn stranded(layout: &Layout, systemctl: &Systemctl) -> Result<bool, SystemctlError> {
     let gate = systemctl.show(&[layout.app().gate_unit()])?.into_iter().next().unwrap_or_default();
     if gate.active != "active" || gate.sub != "exited" || gate.job {

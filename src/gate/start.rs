@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::model::{Layout, SlotName, Template, UnitName};
+use crate::model::{AppName, Layout, SlotName, Template, UnitName};
 
 use super::current::{self, CurrentError};
 use super::pacing::Pacing;
@@ -21,40 +21,41 @@ use super::{hold, say, wait_for};
 pub enum StartError {
     /// There is no `current`.
     #[error("{0}: nothing is deployed yet; drop an artifact into its inbox, then see: slotctl status {0}")]
-    Nothing(crate::model::AppName),
+    Nothing(AppName),
     /// `current` or its record can't be used.
     #[error("{app}: can't tell what to start: {cause}; go to a good slot: slotctl list {app}")]
     Current {
         /// The app.
-        app: crate::model::AppName,
+        app: AppName,
         /// Why.
         cause: CurrentError,
     },
     /// A unit didn't come up.
-    #[error(
-        "{app}: slot {slot} didn't start: {cause}{}; see: journalctl -b -u {unit}; go back: slotctl rollback {app}",
-        also(seen)
-    )]
-    Unit {
-        /// The app.
-        app: crate::model::AppName,
-        /// The slot.
-        slot: SlotName,
-        /// The first unit that isn't up.
-        unit: UnitName,
-        /// What systemctl said.
-        cause: String,
-        /// Those that aren't up, in words.
-        seen: Vec<String>,
-    },
+    #[error(transparent)]
+    Unit(Box<NotUp>),
     /// A reload failed.
     #[error("{app}: reload: {cause}")]
     Reload {
         /// The app.
-        app: crate::model::AppName,
+        app: AppName,
         /// What systemctl said.
         cause: SystemctlError,
     },
+}
+
+/// A slot whose units didn't all come up.
+#[derive(Debug, thiserror::Error)]
+#[error("{app}: slot {slot} didn't start: {cause}{}; see: journalctl -b -u {unit}; go back: slotctl rollback {app}",
+    also(.seen))]
+pub struct NotUp {
+    app: AppName,
+    slot: SlotName,
+    /// The first unit that isn't up.
+    unit: UnitName,
+    /// What systemctl said.
+    cause: String,
+    /// Those that aren't up, in words.
+    seen: Vec<String>,
 }
 
 /// Starts what `current` names. `run` is the runtime folder, where failures are counted.
@@ -142,7 +143,7 @@ fn bring_up(layout: &Layout, templates: &[Template], systemctl: &Systemctl) -> R
             }
             let unit = down.first().map_or_else(|| batch[0].clone(), |seen| UnitName::new(&seen.unit));
             let seen = down.iter().map(Seen::words).collect();
-            return Err(StartError::Unit { app, slot: live.slot, unit, cause, seen });
+            return Err(StartError::Unit(Box::new(NotUp { app, slot: live.slot, unit, cause, seen })));
         }
     }
     Ok(())

@@ -80,7 +80,8 @@ impl Systemctl {
 
     /// Stops units and waits for all of the jobs. Nothing to stop is success.
     pub fn stop(&self, units: &[UnitName]) -> Result<(), SystemctlError> {
-        self.act("stop", &[], units)
+        // Quiet, or it warns each time that the socket may start the unit again, which is what it is for.
+        self.act("stop", &["--quiet"], units)
     }
 
     /// Reloads units and waits for all of the jobs.
@@ -174,9 +175,10 @@ impl Seen {
         matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
     }
 
-    /// Whether it runs, is about to, or somebody wants something of it.
+    /// Whether it runs, is on its way somewhere, or somebody wants something of it. What is stopping is on its way: to
+    /// a restart by itself, or to an end that calls settle once more.
     pub fn is_busy(&self) -> bool {
-        self.is_up() || self.active == "activating" || self.job
+        self.is_up() || matches!(self.active.as_str(), "activating" | "deactivating") || self.job
     }
 
     /// For a message: "web@1.service is failed/failed (exit-code 3)".

@@ -101,7 +101,9 @@ impl<U: UnitControl> Prober<U> {
         let watch = self.units.watch(std::slice::from_ref(&target.unit)).await.ok();
         let status = self.look(target).await?;
         let known = invocation.or(status.invocation.as_deref());
-        let run = Run { invocation: known.unwrap_or_default().to_owned(), restarts: status.restarts };
+        // Our own start counts restarts from zero; of a run that was there before, some may be behind it.
+        let restarts = if known == status.invocation.as_deref() { status.restarts } else { 0 };
+        let run = Run { invocation: known.unwrap_or_default().to_owned(), restarts };
         let claim = Claim { probes: or_notify(probes), proof, target, run };
         if claim.run.is_over(&status) {
             return Err(self.ended(&claim, &status, Code::UnitExited).await);
@@ -202,8 +204,8 @@ impl<U: UnitControl> Prober<U> {
     /// The fault of a run that is over. `code` is for an end that nobody ordered.
     async fn ended(&self, claim: &Claim<'_>, status: &UnitStatus, code: Code) -> Fault {
         let Claim { target, run, .. } = claim;
-        let (code, how) = if is_stop_by_other(status) {
-            (Code::UnitStoppedByOther, "was stopped by somebody else".to_owned())
+        let (code, how) = if run.was_stopped_by_other(status) {
+            (Code::UnitStoppedByOther, "was stopped or restarted by somebody else".to_owned())
         } else if let Some(exit) = &status.exit {
             (code, if exit.starts_with("killed") { format!("was {exit}") } else { exit.clone() })
         } else if status.is_up() {
@@ -261,20 +263,23 @@ impl Run {
             || status.invocation.as_deref() != Some(self.invocation.as_str())
             || status.restarts != self.restarts
     }
+
+    /// Whether this run, which is over, was stopped or restarted on somebody's word. Templates have `Restart=always`: a
+    /// unit that ended by itself is between two restarts or was restarted, which NRestarts counts; it is never
+    /// on its way down by a job, nor at rest without a fault, nor up again with the count where it was.
+    fn was_stopped_by_other(&self, status: &UnitStatus) -> bool {
+        let another = status.invocation.as_ref().is_some_and(|invocation| *invocation != self.invocation);
+        match status.active {
+            Active::Deactivating => status.job,
+            Active::Inactive => status.result == "success" && status.sub == "dead",
+            Active::Failed => false,
+            Active::Active | Active::Activating | Active::Reloading => another && status.restarts <= self.restarts,
+        }
+    }
 }
 
 /// That far from now; what no clock reaches is a century away.
 fn from_now(duration: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     Instant::now().checked_add(duration).unwrap_or_else(|| Instant::now() + CENTURY)
-}
-
-/// Whether somebody stopped the unit. Templates have `Restart=always`, so one that ended by itself is between two restarts,
-/// and never on its way down by a job, nor at rest without a fault.
-fn is_stop_by_other(status: &UnitStatus) -> bool {
-    match status.active {
-        Active::Deactivating => status.job,
-        Active::Inactive => status.result == "success" && status.sub == "dead",
-        _ => false,
-    }
 }

@@ -20,10 +20,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// How much of its output is read: some 40 lines, each with the longest message that journald takes, 48 KiB.
 const MAX_OUTPUT: u64 = 4 << 20;
 
+/// How long after the last line that names the run one that doesn't may still be of it.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
 /// The last `lines` lines of the run `invocation`, oldest first: what its processes wrote, and what systemd says of it.
 pub(super) async fn read(invocation: &str, lines: usize) -> Vec<JournalLine> {
-    match tokio::time::timeout(DEADLINE, run(invocation, lines)).await {
-        Ok(Ok(output)) => output.split(|byte| *byte == b'\n').filter_map(line).collect(),
+    match tokio::time::timeout(DEADLINE, gather(invocation, lines)).await {
+        Ok(Ok(found)) => found,
         Ok(Err(error)) => {
             tracing::warn!(%error, invocation, "journalctl can't be run");
             Vec::new()
@@ -35,16 +38,38 @@ pub(super) async fn read(invocation: &str, lines: usize) -> Vec<JournalLine> {
     }
 }
 
-async fn run(invocation: &str, lines: usize) -> std::io::Result<Vec<u8>> {
+/// Asks twice: the last words of a process that died young carry its unit, and not the run, which journald looks up
+/// too late.
+async fn gather(invocation: &str, lines: usize) -> std::io::Result<Vec<JournalLine>> {
+    let named = [format!("_SYSTEMD_INVOCATION_ID={invocation}"), "+".to_owned(), format!("INVOCATION_ID={invocation}")];
+    let mut entries = run(&named, lines).await?;
+    let unit = entries.iter().find_map(|entry| entry.unit.clone());
+    if let (Some(unit), Some(first), Some(last)) = (unit, entries.first(), entries.last()) {
+        let begin = seconds(first.microseconds);
+        let end = seconds(last.microseconds + AFTERWARDS.as_micros() as u64);
+        let unnamed = [format!("--since=@{begin}"), format!("--until=@{end}"), format!("_SYSTEMD_UNIT={unit}")];
+        let more = run(&unnamed, lines).await?;
+        entries.extend(more.into_iter().filter(|entry| entry.invocation.is_none()));
+        // Stable: what came at the same time keeps its order.
+        entries.sort_by_key(|entry| entry.microseconds);
+    }
+    let surplus = entries.len().saturating_sub(lines);
+    Ok(entries.into_iter().skip(surplus).map(|entry| entry.line).collect())
+}
+
+/// Seconds since 1970 as journalctl takes them.
+fn seconds(microseconds: u64) -> String {
+    format!("{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000)
+}
+
+async fn run(matches: &[String], lines: usize) -> std::io::Result<Vec<Entry>> {
     let mut child = Command::new("journalctl")
-        .args(["--output=json", "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM"])
+        .arg("--output=json")
+        .arg("--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,UNIT,_SYSTEMD_UNIT,_SYSTEMD_INVOCATION_ID")
         // Without --all a message above 4,096 bytes is null.
         .args(["--all", "--no-pager", "--quiet"])
         .arg(format!("--lines={lines}"))
-        .arg(format!("_SYSTEMD_INVOCATION_ID={invocation}"))
-        .arg("+")
-        // systemd's own lines about the unit carry the run in this field.
-        .arg(format!("INVOCATION_ID={invocation}"))
+        .args(matches)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -57,12 +82,20 @@ async fn run(invocation: &str, lines: usize) -> std::io::Result<Vec<u8>> {
     // Its output was closed, or is too long: what it exits with says no more.
     child.start_kill().ok();
     child.wait().await?;
-    Ok(output)
+    Ok(output.split(|byte| *byte == b'\n').filter_map(entry).collect())
+}
+
+/// A line, and what tells whose it is.
+struct Entry {
+    microseconds: u64,
+    unit: Option<String>,
+    invocation: Option<String>,
+    line: JournalLine,
 }
 
 /// An entry as journalctl writes it: numbers are text, and what isn't UTF-8 is a list of bytes.
 #[derive(Deserialize)]
-struct Entry {
+struct Fields {
     #[serde(rename = "__REALTIME_TIMESTAMP")]
     at: String,
     #[serde(rename = "PRIORITY")]
@@ -73,20 +106,30 @@ struct Entry {
     command: Option<Value>,
     #[serde(rename = "MESSAGE")]
     message: Option<Value>,
+    /// Whom systemd speaks of.
+    #[serde(rename = "UNIT")]
+    about: Option<Value>,
+    /// Who speaks; systemd itself is `init.scope`.
+    #[serde(rename = "_SYSTEMD_UNIT")]
+    by: Option<Value>,
+    #[serde(rename = "_SYSTEMD_INVOCATION_ID")]
+    invocation: Option<Value>,
 }
 
 /// One line of output; what isn't an entry is left out.
-fn line(json: &[u8]) -> Option<JournalLine> {
-    let entry: Entry = serde_json::from_slice(json).ok()?;
-    let microseconds: u64 = entry.at.parse().ok()?;
+fn entry(json: &[u8]) -> Option<Entry> {
+    let fields: Fields = serde_json::from_slice(json).ok()?;
+    let microseconds: u64 = fields.at.parse().ok()?;
     // 6 is journald's own default.
-    let priority = entry.priority.and_then(text).and_then(|priority| priority.parse().ok()).unwrap_or(6);
-    Some(JournalLine {
+    let priority = fields.priority.and_then(text).and_then(|priority| priority.parse().ok()).unwrap_or(6);
+    let line = JournalLine {
         at: Timestamp::from_unix_millis(microseconds / 1000),
         priority,
-        source: entry.identifier.and_then(text).or_else(|| entry.command.and_then(text)).unwrap_or_default(),
-        text: cut(&text(entry.message?)?, MAX_TEXT_BYTES),
-    })
+        source: fields.identifier.and_then(text).or_else(|| fields.command.and_then(text)).unwrap_or_default(),
+        text: cut(&text(fields.message?)?, MAX_TEXT_BYTES),
+    };
+    let unit = fields.about.and_then(text).or_else(|| fields.by.and_then(text));
+    Some(Entry { microseconds, unit, invocation: fields.invocation.and_then(text), line })
 }
 
 /// A field that came once as text, once as bytes, or, repeated in one entry, as a list of either.
@@ -109,6 +152,10 @@ fn text(value: Value) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn line(json: &[u8]) -> Option<JournalLine> {
+        entry(json).map(|entry| entry.line)
+    }
+
     #[test]
     fn text_bytes_and_repeated_fields() {
         let plain =
@@ -129,6 +176,17 @@ mod tests {
         assert_eq!(line(twice).expect("a line").text, "first");
         assert_eq!(line(b""), None);
         assert_eq!(line(br#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":null}"#), None);
+    }
+
+    #[test]
+    fn whose_a_line_is() {
+        let systemd =
+            br#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":"Started.","UNIT":"web@2.service","_SYSTEMD_UNIT":"init.scope"}"#;
+        assert_eq!(entry(systemd).expect("a line").unit.as_deref(), Some("web@2.service"));
+        let own = br#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":"no","_SYSTEMD_UNIT":"web@2.service"}"#;
+        let own = entry(own).expect("a line");
+        assert_eq!((own.unit.as_deref(), own.invocation), (Some("web@2.service"), None));
+        assert_eq!(seconds(1_763_700_000_000_042), "1763700000.000042");
     }
 
     #[tokio::test]

@@ -122,7 +122,8 @@ pub struct UnitStatus {
     pub sub: String,
     /// systemd's Result; "success" where nothing went wrong.
     pub result: String,
-    /// This run, or the last one: 32 hexadecimal digits.
+    /// This run, or the last one, as long as systemd remembers it (a unit at rest without a fault it forgets): 32
+    /// hexadecimal digits.
     pub invocation: Option<String>,
     /// The main process's end, for people: "exited with status 3", "killed by SIGKILL".
     pub exit: Option<String>,

@@ -206,8 +206,15 @@ async fn another_run_than_our_own_is_refused_at_once() {
     let result = Prober::new(world.fake.clone())
         .prove(&world.probes, &proof(), &target(), Some(&"f".repeat(32)), &mut |_| {})
         .await;
-    assert_eq!(result.expect_err("no proof").code, Code::UnitExited);
+    assert_eq!(result.expect_err("no proof").code, Code::UnitStoppedByOther);
     assert_eq!(world.fake.calls(), [""; 0]);
+
+    // It crashed and was restarted before the first look.
+    world.fake.unit(UNIT).change(|status| status.restarts = 1);
+    let result = Prober::new(world.fake.clone())
+        .prove(&world.probes, &proof(), &target(), Some(&"f".repeat(32)), &mut |_| {})
+        .await;
+    assert_eq!(result.expect_err("no proof").code, Code::UnitExited);
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,6 +224,10 @@ async fn a_stop_by_hand_is_nobodys_fault() {
         world.later(after, |fake| drop(fake.unit(UNIT).is_stopped_by_hand()));
         assert_eq!(world.prove().await.expect_err("no proof").code, Code::UnitStoppedByOther);
         assert_eq!(world.took, after);
+
+        let mut world = World::checked().answers(&[true; 3]);
+        world.later(after, |fake| drop(fake.unit(UNIT).is_stopped_by_hand().runs()));
+        assert_eq!(world.prove().await.expect_err("no proof").code, Code::UnitStoppedByOther);
     }
 }
 

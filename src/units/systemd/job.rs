@@ -145,8 +145,8 @@ impl Systemd {
     async fn invocation(&self, unit: &UnitName) -> Result<Option<String>, Trouble> {
         let patience = Patience::new();
         loop {
-            match self.try_status(unit).await {
-                Ok(status) => return Ok(status.invocation),
+            match self.try_invocation(unit).await {
+                Ok(invocation) => return Ok(invocation),
                 Err(trouble) => patience.again(trouble).await?,
             }
         }

@@ -9,7 +9,7 @@ mod link;
 mod trouble;
 mod view;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
 use tokio::sync::{Mutex, mpsc, watch};
-use zbus::zvariant::OwnedObjectPath;
+use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 use zbus::{MatchRule, MessageStream};
 
 use crate::model::UnitName;
@@ -28,6 +28,9 @@ use job::Verb;
 use link::{Link, SYSTEMD, bounded};
 use trouble::{Patience, Trouble};
 use view::{Properties, View};
+
+/// The interface that all units have.
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// A row of ListUnitsByPatterns: name, description, load state, active state, sub state, followed unit, path, and
 /// the job's number, type and path. Taken as text, since each systemd adds sub states.
@@ -90,6 +93,19 @@ impl Systemd {
         Ok(look(&*self.link().await?, unit).await?.status)
     }
 
+    /// The InvocationID alone, without the hundreds of other properties.
+    async fn try_invocation(&self, unit: &UnitName) -> Result<Option<String>, Trouble> {
+        let link = self.link().await?;
+        let path = bounded(link.manager.load_unit(unit.as_str())).await?;
+        bounded(async {
+            let property = ("org.freedesktop.systemd1.Unit", "InvocationID");
+            let reply = link.connection.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "Get", &property).await?;
+            let value: OwnedValue = reply.body().deserialize()?;
+            Ok(view::invocation(&Vec::<u8>::try_from(value)?))
+        })
+        .await
+    }
+
     async fn try_reset_failed(&self, unit: &UnitName) -> Result<(), Trouble> {
         let link = self.link().await?;
         match bounded(link.manager.reset_failed_unit(unit.as_str())).await {
@@ -115,7 +131,8 @@ impl Systemd {
             let path = bounded(link.manager.load_unit(unit.as_str())).await?;
             let changes = bounded(changes_of(&link, &path)).await?;
             let unit = unit.clone();
-            streams.push(changes.map(move |_| unit.clone()));
+            // An error is the end of the connection, which `rereads` tells.
+            streams.push(changes.filter_map(move |change| ready(change.ok().map(|_| unit.clone()))));
         }
         let (sender, watch) = UnitWatch::channel();
         tokio::spawn(forward(select_all(streams), rereads, sender));
@@ -192,11 +209,7 @@ async fn look(link: &Link, unit: &UnitName) -> Result<View, Trouble> {
 /// All properties of one interface, by one call.
 async fn properties(link: &Link, path: &OwnedObjectPath, interface: &str) -> Result<Properties, Trouble> {
     bounded(async {
-        let destination = Some(SYSTEMD);
-        let reply = link
-            .connection
-            .call_method(destination, path, Some("org.freedesktop.DBus.Properties"), "GetAll", &interface)
-            .await?;
+        let reply = link.connection.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &interface).await?;
         reply.body().deserialize()
     })
     .await
@@ -208,7 +221,7 @@ async fn changes_of(link: &Link, path: &OwnedObjectPath) -> zbus::Result<Message
         .msg_type(zbus::message::Type::Signal)
         .sender(SYSTEMD)?
         .path(path.as_ref())?
-        .interface("org.freedesktop.DBus.Properties")?
+        .interface(PROPERTIES)?
         .member("PropertiesChanged")?
         .build();
     MessageStream::for_match_rule(rule, &link.connection, None).await

@@ -72,7 +72,7 @@ fn active(word: &str) -> Active {
 }
 
 /// 32 hexadecimal digits; systemd gives nothing, or zeros, for a unit that never ran.
-fn invocation(id: &[u8]) -> Option<String> {
+pub(super) fn invocation(id: &[u8]) -> Option<String> {
     (id.len() == 16 && id.iter().any(|byte| *byte != 0)).then(|| id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -25,8 +25,11 @@ pub(super) fn check<'a>(
             .need(gate, needed, |value| value == wanted || (wanted == "yes" && syntax::boolean(value) == Some(true)));
     }
     commands(expected, gate, findings);
-    findings
-        .need_no_start_limit(gate, "a gate at its start limit takes the socket down with it; slotd-gate paces itself");
+    findings.need_no_start_limit(
+        gate,
+        Severity::Error,
+        "a gate at its start limit takes the socket down with it; slotd-gate paces itself",
+    );
     dependencies(expected, gate, findings);
     limits(gate, templates, findings);
 
@@ -128,8 +131,8 @@ fn call(words: &[String]) -> (&str, Option<&str>, Vec<&str>) {
 
 fn environment(gate: &Subject<'_>, name: &str) -> Option<String> {
     let lines = gate.unit.list("Service", "Environment");
-    let words = lines.iter().flat_map(|entry| syntax::words(&entry.value));
-    words.filter_map(|word| Some(word.split_once('=').filter(|(key, _)| *key == name)?.1.to_owned())).last()
+    let mut words = lines.iter().rev().flat_map(|entry| syntax::words(&entry.value).into_iter().rev());
+    words.find_map(|word| Some(word.split_once('=').filter(|(key, _)| *key == name)?.1.to_owned()))
 }
 
 fn dependencies(expected: &Expected, gate: &Subject<'_>, findings: &mut Findings) {

@@ -310,7 +310,7 @@ impl Findings {
     }
 
     /// Limits on starts must be off, under any of their names.
-    fn need_no_start_limit(&mut self, subject: &Subject<'_>, why: &str) {
+    fn need_no_start_limit(&mut self, subject: &Subject<'_>, severity: Severity, why: &str) {
         let old = [("Unit", "StartLimitInterval"), ("Service", "StartLimitInterval")];
         let off = |entry: &Entry| syntax::span(&entry.value) == Some(Span::Finite(Duration::ZERO));
         if old.iter().any(|(section, key)| subject.unit.last(section, key).is_some_and(off))
@@ -318,8 +318,7 @@ impl Findings {
         {
             return;
         }
-        let needed =
-            Needed { severity: Severity::Error, section: "Unit", key: "StartLimitIntervalSec", wanted: "0", why };
+        let needed = Needed { severity, section: "Unit", key: "StartLimitIntervalSec", wanted: "0", why };
         self.need(subject, needed, |value| syntax::span(value) == Some(Span::Finite(Duration::ZERO)));
     }
 

@@ -50,6 +50,12 @@ pub(super) fn check(expected: &Expected, socket: &Subject<'_>, findings: &mut Fi
         Needed { severity: Severity::Error, section: "Socket", key: "TriggerLimitIntervalSec", wanted: "0", why };
     findings.need(socket, needed, |value| syntax::span(value) == Some(Span::Finite(Duration::ZERO)));
 
+    findings.need_no_start_limit(
+        socket,
+        Severity::Warning,
+        "five starts of the socket within 10 s leave it failed, and the app can't be reached",
+    );
+
     if let Some(entry) = socket.unit.last("Socket", "FlushPending")
         && syntax::boolean(&entry.value) == Some(true)
     {

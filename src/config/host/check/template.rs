@@ -28,8 +28,11 @@ fn life(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
         gate.as_str(),
         &format!("systemctl stop {} would leave its slots running", expected.app),
     );
-    findings
-        .need_no_start_limit(template, "a candidate that reaches its start limit takes the live slot's socket down");
+    findings.need_no_start_limit(
+        template,
+        Severity::Error,
+        "a candidate that reaches its start limit takes the live slot's socket down",
+    );
     let settle = format!("slotd-settle@{}:%N.service", expected.app);
     let why = "when a slot is down for good the gate stays active over nothing: is-active says that all is well, and \
                clients of a socket hang; one settle unit a slot, since starts of a shared one coalesce";

@@ -10,70 +10,23 @@
 //!
 //! It keeps no time of its own: with tokio's paused clock, "dies after 2 s" takes none.
 
-use std::collections::{BTreeMap, VecDeque};
+mod script;
+mod world;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
+use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
-use crate::model::{Timestamp, UnitName};
 
 use super::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus, UnitWatch};
+pub use script::Script;
+use world::{Fate, Start, Stop, Unit, World};
 
 /// The fake. Clones share one world.
 #[derive(Clone, Default)]
 pub struct FakeUnits {
     world: Arc<Mutex<World>>,
-}
-
-/// The script of one unit; each method adds to it.
-pub struct Script<'a> {
-    fake: &'a FakeUnits,
-    name: UnitName,
-}
-
-#[derive(Default)]
-struct World {
-    units: BTreeMap<UnitName, Unit>,
-    journals: BTreeMap<String, Vec<JournalLine>>,
-    watches: Vec<(Vec<UnitName>, mpsc::Sender<UnitName>)>,
-    calls: Vec<String>,
-    runs: u64,
-    bus_lost: bool,
-}
-
-struct Unit {
-    status: UnitStatus,
-    /// What the next starts do; without any left, a start succeeds.
-    starts: VecDeque<Start>,
-    /// What the next stops do; without any left, a stop succeeds.
-    stops: VecDeque<Stop>,
-    /// What its next run writes.
-    writes: Vec<String>,
-    /// What becomes of the next run that started well, and when.
-    fate: Option<(Duration, Fate)>,
-}
-
-enum Start {
-    Fails(JobResult, String),
-    Hangs,
-    Errs(UnitError),
-    /// A oneshot that succeeds and is inactive again.
-    Passes,
-}
-
-enum Stop {
-    Hangs,
-    Ends(JobResult),
-}
-
-#[derive(Clone)]
-enum Fate {
-    /// Ends, and waits for systemd's restart.
-    Dies(String),
-    /// Ends and is up again in the same instant.
-    Restarts(String),
 }
 
 impl FakeUnits {
@@ -156,205 +109,6 @@ impl FakeUnits {
                 world.meet(&unit, fate);
             }
         });
-    }
-}
-
-impl Script<'_> {
-    /// It runs already.
-    pub fn runs(self) -> Self {
-        let mut world = self.fake.world();
-        world.begin_run(&self.name);
-        drop(world);
-        self
-    }
-
-    /// The next start fails, and the process ended so ("exited with status 3").
-    pub fn start_fails(self, exit: &str) -> Self {
-        self.next_start(Start::Fails(JobResult::Failed, exit.to_owned()))
-    }
-
-    /// The next start's job ends by systemd's time limit.
-    pub fn start_times_out(self) -> Self {
-        self.next_start(Start::Fails(JobResult::Timeout, "killed by SIGTERM".to_owned()))
-    }
-
-    /// The next start doesn't end, so that the caller's own deadline passes.
-    pub fn start_hangs(self) -> Self {
-        self.next_start(Start::Hangs)
-    }
-
-    /// polkit refuses the next start.
-    pub fn start_is_denied(self) -> Self {
-        let error = UnitError::Denied {
-            verb: "start",
-            unit: self.name.clone(),
-            message: "Interactive authentication required.".to_owned(),
-        };
-        self.next_start(Start::Errs(error))
-    }
-
-    /// The next start is that of a oneshot that succeeds.
-    pub fn passes(self) -> Self {
-        self.next_start(Start::Passes)
-    }
-
-    /// The next stop doesn't end, so that the caller's own deadline passes.
-    pub fn stop_hangs(self) -> Self {
-        self.next_stop(Stop::Hangs)
-    }
-
-    /// The next stop's job ends so, and the unit runs on.
-    pub fn stop_ends(self, result: JobResult) -> Self {
-        self.next_stop(Stop::Ends(result))
-    }
-
-    /// Its run ends after `after` and is restarted no more while the test lasts: it stays in auto-restart.
-    pub fn dies_after(self, after: Duration, exit: &str) -> Self {
-        self.change_unit(|unit| unit.fate = Some((after, Fate::Dies(exit.to_owned()))))
-    }
-
-    /// Its run ends after `after` and systemd has it up again in the same instant.
-    pub fn restarts_after(self, after: Duration, exit: &str) -> Self {
-        self.change_unit(|unit| unit.fate = Some((after, Fate::Restarts(exit.to_owned()))))
-    }
-
-    /// The next run writes this line.
-    pub fn writes(self, text: &str) -> Self {
-        self.change_unit(|unit| unit.writes.push(text.to_owned()))
-    }
-
-    /// It has no file.
-    pub fn is_missing(self) -> Self {
-        self.change(|status| status.load = Load::NotFound)
-    }
-
-    /// It is masked.
-    pub fn is_masked(self) -> Self {
-        self.change(|status| status.load = Load::Masked)
-    }
-
-    /// It dies now, and stays in auto-restart.
-    pub fn dies(self, exit: &str) -> Self {
-        self.fake.world().meet(&self.name, Fate::Dies(exit.to_owned()));
-        self
-    }
-
-    /// Somebody else stops it now.
-    pub fn is_stopped_by_hand(self) -> Self {
-        let mut world = self.fake.world();
-        world.end_run(&self.name, Active::Inactive, "dead", "success", Some("killed by SIGTERM"));
-        drop(world);
-        self
-    }
-
-    /// It shows any other status from now on; watches are told.
-    pub fn change(self, change: impl FnOnce(&mut UnitStatus)) -> Self {
-        let mut world = self.fake.world();
-        change(&mut world.unit(&self.name).status);
-        world.tell(&self.name);
-        drop(world);
-        self
-    }
-
-    fn next_start(self, start: Start) -> Self {
-        self.change_unit(|unit| unit.starts.push_back(start))
-    }
-
-    fn next_stop(self, stop: Stop) -> Self {
-        self.change_unit(|unit| unit.stops.push_back(stop))
-    }
-
-    fn change_unit(self, change: impl FnOnce(&mut Unit)) -> Self {
-        change(self.fake.world().unit(&self.name));
-        self
-    }
-}
-
-impl World {
-    /// The unit; a test that didn't script it is wrong.
-    fn unit(&mut self, name: &UnitName) -> &mut Unit {
-        match self.units.get_mut(name) {
-            Some(unit) => unit,
-            None => panic!("{name} was not scripted; calls so far: {:?}", self.calls),
-        }
-    }
-
-    fn answers(&self) -> Result<(), UnitError> {
-        match self.bus_lost {
-            true => Err(UnitError::Bus("the fake bus is lost".to_owned())),
-            false => Ok(()),
-        }
-    }
-
-    fn begin_run(&mut self, name: &UnitName) {
-        self.runs += 1;
-        let invocation = format!("{:032x}", self.runs);
-        let unit = self.unit(name);
-        unit.status.active = Active::Active;
-        unit.status.sub = "running".to_owned();
-        unit.status.result = "success".to_owned();
-        unit.status.exit = None;
-        unit.status.invocation = Some(invocation.clone());
-        let texts = std::mem::take(&mut unit.writes);
-        let line =
-            |text: String| JournalLine { at: Timestamp::from_unix_millis(0), priority: 6, source: short(name), text };
-        self.journals.insert(invocation, texts.into_iter().map(line).collect());
-        self.tell(name);
-    }
-
-    fn end_run(&mut self, name: &UnitName, active: Active, sub: &str, result: &str, exit: Option<&str>) {
-        let status = &mut self.unit(name).status;
-        status.active = active;
-        status.sub = sub.to_owned();
-        status.result = result.to_owned();
-        status.exit = exit.map(str::to_owned);
-        self.tell(name);
-    }
-
-    fn meet(&mut self, name: &UnitName, fate: Fate) {
-        let (exit, up_again) = match &fate {
-            Fate::Dies(exit) => (exit, false),
-            Fate::Restarts(exit) => (exit, true),
-        };
-        let result = if exit.starts_with("killed") { "signal" } else { "exit-code" };
-        self.end_run(name, Active::Activating, "auto-restart", result, Some(exit));
-        if up_again {
-            self.begin_run(name);
-            self.unit(name).status.restarts += 1;
-        }
-    }
-
-    fn tell(&mut self, name: &UnitName) {
-        self.watches.retain(|(units, sender)| {
-            if units.contains(name) {
-                let _ = sender.try_send(name.clone());
-            }
-            !sender.is_closed()
-        });
-    }
-}
-
-impl Unit {
-    fn inactive() -> Self {
-        Unit {
-            status: UnitStatus {
-                load: Load::Loaded,
-                active: Active::Inactive,
-                sub: "dead".to_owned(),
-                result: "success".to_owned(),
-                invocation: None,
-                exit: None,
-                restarts: 0,
-                job: false,
-                start_limit: Some(Duration::from_secs(90)),
-                stop_limit: Some(Duration::from_secs(30)),
-                need_reload: false,
-            },
-            starts: VecDeque::new(),
-            stops: VecDeque::new(),
-            writes: Vec::new(),
-            fate: None,
-        }
     }
 }
 

@@ -1,0 +1,110 @@
+//! What systemd is told: ready, status, watchdog.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::agent::registry::Registry;
+use crate::control::api::Event;
+use crate::control::service::Service;
+use crate::units::UnitControl;
+
+/// Events that come close together change the status once.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// Tells systemd how the daemon does.
+pub struct Teller<U: UnitControl> {
+    registry: Registry<U>,
+    events: broadcast::Receiver<Event>,
+    watchdog: Option<Duration>,
+    next: Option<Instant>,
+    last: String,
+}
+
+impl<U: UnitControl> Teller<U> {
+    /// Has told nothing yet.
+    pub fn new(registry: Registry<U>) -> Self {
+        let mut micros = 0;
+        // Twice within the time that systemd allows, as sd_watchdog_enabled(3) advises.
+        let watchdog = sd_notify::watchdog_enabled(false, &mut micros).then(|| Duration::from_micros(micros) / 2);
+        Teller {
+            events: registry.events(),
+            registry,
+            watchdog,
+            next: watchdog.map(|every| Instant::now() + every),
+            last: String::new(),
+        }
+    }
+
+    /// The daemon serves.
+    pub async fn ready(&mut self) {
+        send(&[NotifyState::Ready]);
+        self.tell().await;
+    }
+
+    /// The daemon reads its settings again.
+    pub fn reloading(&self) {
+        let now = crate::deployment::clock::monotonic_micros();
+        send(&[NotifyState::Reloading, NotifyState::Custom(&format!("MONOTONIC_USEC={now}"))]);
+    }
+
+    /// The daemon goes.
+    pub fn stopping(&self) {
+        send(&[NotifyState::Stopping, NotifyState::Status("stopping; open deployments go on at the next start")]);
+    }
+
+    /// Waits until there is something to tell: an event, or the watchdog.
+    pub async fn due(&mut self) {
+        let next = self.next;
+        let timer = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.events.recv() => {
+                tokio::time::sleep(GATHER).await;
+                while self.events.try_recv().is_ok() {}
+            }
+            () = timer => {}
+        }
+    }
+
+    /// Tells the status, and that the loop still turns.
+    pub async fn tell(&mut self) {
+        if let Some(every) = self.watchdog {
+            self.next = Some(Instant::now() + every);
+            send(&[NotifyState::Watchdog]);
+        }
+        let status = self.status().await;
+        if status != self.last {
+            send(&[NotifyState::Status(&status)]);
+            self.last = status;
+        }
+    }
+
+    /// One line for `systemctl status slotd`.
+    async fn status(&self) -> String {
+        let apps = self.registry.all();
+        let mut under_way = Vec::new();
+        for (name, handle) in &apps {
+            let Some(view) = handle.view().await else { continue };
+            if let Some(report) = view.deployment {
+                let what = report.waiting.map_or_else(|| report.state.to_string(), |waiting| waiting.what);
+                under_way.push(format!("{name}: {} to {} {}, {what}", report.id, report.to, report.state));
+            }
+        }
+        match under_way.is_empty() {
+            true => format!("{} apps, nothing under way", apps.len()),
+            false => under_way.join("; "),
+        }
+    }
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    // Not under systemd, or its socket is gone: nobody to tell.
+    let _ = sd_notify::notify(false, states);
+}

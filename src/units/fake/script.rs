@@ -1,0 +1,126 @@
+//! What a test says of one unit.
+
+use std::time::Duration;
+
+use crate::model::UnitName;
+use crate::units::{Active, JobResult, Load, UnitError, UnitStatus};
+
+use super::FakeUnits;
+use super::world::{Fate, Start, Stop, Unit};
+
+/// The script of one unit; each method adds to it.
+pub struct Script<'a> {
+    pub(super) fake: &'a FakeUnits,
+    pub(super) name: UnitName,
+}
+
+impl Script<'_> {
+    /// It runs already.
+    pub fn runs(self) -> Self {
+        let mut world = self.fake.world();
+        world.begin_run(&self.name);
+        drop(world);
+        self
+    }
+
+    /// The next start fails, and the process ended so ("exited with status 3").
+    pub fn start_fails(self, exit: &str) -> Self {
+        self.next_start(Start::Fails(JobResult::Failed, exit.to_owned()))
+    }
+
+    /// The next start's job ends by systemd's time limit.
+    pub fn start_times_out(self) -> Self {
+        self.next_start(Start::Fails(JobResult::Timeout, "killed by SIGTERM".to_owned()))
+    }
+
+    /// The next start doesn't end, so that the caller's own deadline passes.
+    pub fn start_hangs(self) -> Self {
+        self.next_start(Start::Hangs)
+    }
+
+    /// polkit refuses the next start.
+    pub fn start_is_denied(self) -> Self {
+        let error = UnitError::Denied {
+            verb: "start",
+            unit: self.name.clone(),
+            message: "Interactive authentication required.".to_owned(),
+        };
+        self.next_start(Start::Errs(error))
+    }
+
+    /// The next start is that of a oneshot that succeeds.
+    pub fn passes(self) -> Self {
+        self.next_start(Start::Passes)
+    }
+
+    /// The next stop doesn't end, so that the caller's own deadline passes.
+    pub fn stop_hangs(self) -> Self {
+        self.next_stop(Stop::Hangs)
+    }
+
+    /// The next stop's job ends so, and the unit runs on.
+    pub fn stop_ends(self, result: JobResult) -> Self {
+        self.next_stop(Stop::Ends(result))
+    }
+
+    /// Its run ends after `after` and is restarted no more while the test lasts: it stays in auto-restart.
+    pub fn dies_after(self, after: Duration, exit: &str) -> Self {
+        self.change_unit(|unit| unit.fate = Some((after, Fate::Dies(exit.to_owned()))))
+    }
+
+    /// Its run ends after `after` and systemd has it up again in the same instant.
+    pub fn restarts_after(self, after: Duration, exit: &str) -> Self {
+        self.change_unit(|unit| unit.fate = Some((after, Fate::Restarts(exit.to_owned()))))
+    }
+
+    /// The next run writes this line.
+    pub fn writes(self, text: &str) -> Self {
+        self.change_unit(|unit| unit.writes.push(text.to_owned()))
+    }
+
+    /// It has no file.
+    pub fn is_missing(self) -> Self {
+        self.change(|status| status.load = Load::NotFound)
+    }
+
+    /// It is masked.
+    pub fn is_masked(self) -> Self {
+        self.change(|status| status.load = Load::Masked)
+    }
+
+    /// It dies now, and stays in auto-restart.
+    pub fn dies(self, exit: &str) -> Self {
+        self.fake.world().meet(&self.name, Fate::Dies(exit.to_owned()));
+        self
+    }
+
+    /// Somebody else stops it now.
+    pub fn is_stopped_by_hand(self) -> Self {
+        let mut world = self.fake.world();
+        world.end_run(&self.name, Active::Inactive, "dead", "success", Some("killed by SIGTERM"));
+        drop(world);
+        self
+    }
+
+    /// It shows any other status from now on; watches are told.
+    pub fn change(self, change: impl FnOnce(&mut UnitStatus)) -> Self {
+        let mut world = self.fake.world();
+        change(&mut world.unit(&self.name).status);
+        world.tell(&self.name);
+        drop(world);
+        self
+    }
+
+    fn next_start(self, start: Start) -> Self {
+        self.change_unit(|unit| unit.starts.push_back(start))
+    }
+
+    fn next_stop(self, stop: Stop) -> Self {
+        self.change_unit(|unit| unit.stops.push_back(stop))
+    }
+
+    fn change_unit(self, change: impl FnOnce(&mut Unit)) -> Self {
+        change(self.fake.world().unit(&self.name));
+        self
+    }
+}

@@ -1,0 +1,147 @@
+//! How the units stand, and what becomes of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::model::evidence::JournalLine;
+use crate::model::{Timestamp, UnitName};
+use crate::units::{Active, JobResult, Load, UnitError, UnitStatus};
+
+use super::short;
+
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) units: BTreeMap<UnitName, Unit>,
+    pub(super) journals: BTreeMap<String, Vec<JournalLine>>,
+    pub(super) watches: Vec<(Vec<UnitName>, mpsc::Sender<UnitName>)>,
+    pub(super) calls: Vec<String>,
+    pub(super) runs: u64,
+    pub(super) bus_lost: bool,
+}
+
+pub(super) struct Unit {
+    pub(super) status: UnitStatus,
+    /// What the next starts do; without any left, a start succeeds.
+    pub(super) starts: VecDeque<Start>,
+    /// What the next stops do; without any left, a stop succeeds.
+    pub(super) stops: VecDeque<Stop>,
+    /// What its next run writes.
+    pub(super) writes: Vec<String>,
+    /// What becomes of the next run that started well, and when.
+    pub(super) fate: Option<(Duration, Fate)>,
+}
+
+pub(super) enum Start {
+    Fails(JobResult, String),
+    Hangs,
+    Errs(UnitError),
+    /// A oneshot that succeeds and is inactive again.
+    Passes,
+}
+
+pub(super) enum Stop {
+    Hangs,
+    Ends(JobResult),
+}
+
+#[derive(Clone)]
+pub(super) enum Fate {
+    /// Ends, and waits for systemd's restart.
+    Dies(String),
+    /// Ends and is up again in the same instant.
+    Restarts(String),
+}
+
+impl World {
+    /// The unit; a test that didn't script it is wrong.
+    pub(super) fn unit(&mut self, name: &UnitName) -> &mut Unit {
+        match self.units.get_mut(name) {
+            Some(unit) => unit,
+            None => panic!("{name} was not scripted; calls so far: {:?}", self.calls),
+        }
+    }
+
+    pub(super) fn answers(&self) -> Result<(), UnitError> {
+        match self.bus_lost {
+            true => Err(UnitError::Bus("the fake bus is lost".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn begin_run(&mut self, name: &UnitName) {
+        self.runs += 1;
+        let invocation = format!("{:032x}", self.runs);
+        let unit = self.unit(name);
+        unit.status.active = Active::Active;
+        unit.status.sub = "running".to_owned();
+        unit.status.result = "success".to_owned();
+        unit.status.exit = None;
+        unit.status.invocation = Some(invocation.clone());
+        let texts = std::mem::take(&mut unit.writes);
+        let line =
+            |text: String| JournalLine { at: Timestamp::from_unix_millis(0), priority: 6, source: short(name), text };
+        self.journals.insert(invocation, texts.into_iter().map(line).collect());
+        self.tell(name);
+    }
+
+    pub(super) fn end_run(&mut self, name: &UnitName, active: Active, sub: &str, result: &str, exit: Option<&str>) {
+        let status = &mut self.unit(name).status;
+        status.active = active;
+        status.sub = sub.to_owned();
+        status.result = result.to_owned();
+        status.exit = exit.map(str::to_owned);
+        if active == Active::Inactive && result == "success" {
+            // systemd unloads what rests without a fault, and forgets its last run with it.
+            (status.exit, status.invocation, status.restarts) = (None, None, 0);
+        }
+        self.tell(name);
+    }
+
+    pub(super) fn meet(&mut self, name: &UnitName, fate: Fate) {
+        let (exit, up_again) = match &fate {
+            Fate::Dies(exit) => (exit, false),
+            Fate::Restarts(exit) => (exit, true),
+        };
+        let result = if exit.starts_with("killed") { "signal" } else { "exit-code" };
+        self.end_run(name, Active::Activating, "auto-restart", result, Some(exit));
+        if up_again {
+            self.begin_run(name);
+            self.unit(name).status.restarts += 1;
+        }
+    }
+
+    pub(super) fn tell(&mut self, name: &UnitName) {
+        self.watches.retain(|(units, sender)| {
+            if units.contains(name) {
+                let _ = sender.try_send(name.clone());
+            }
+            !sender.is_closed()
+        });
+    }
+}
+
+impl Unit {
+    pub(super) fn inactive() -> Self {
+        Unit {
+            status: UnitStatus {
+                load: Load::Loaded,
+                active: Active::Inactive,
+                sub: "dead".to_owned(),
+                result: "success".to_owned(),
+                invocation: None,
+                exit: None,
+                restarts: 0,
+                job: false,
+                start_limit: Some(Duration::from_secs(90)),
+                stop_limit: Some(Duration::from_secs(30)),
+                need_reload: false,
+            },
+            starts: VecDeque::new(),
+            stops: VecDeque::new(),
+            writes: Vec::new(),
+            fate: None,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The unpack worker as a process: its answer, its death, and who dies with whom.
+//!
+//! Without the test harness, since this program is its own worker: with the worker's argument it is one, and
+//! otherwise it runs the stories below one after another.
+
+mod artifact_support;
+
+use std::fs;
+use std::future::pending;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use artifact_support::{Header, Tar, World};
+use slotd::artifact::worker::{self, run_in_child};
+use slotd::artifact::{ArtifactError, Format, Manifest};
+use slotd::model::Code;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(worker::ARGUMENT) {
+        return worker::main();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        story("a tree comes back with its manifest", gives_a_manifest()).await;
+        story("a refusal comes back whole", gives_a_refusal()).await;
+        story("a worker that dies is told as it died", tells_a_death()).await;
+        story("nonsense for an answer is told", tells_nonsense()).await;
+        story("cancelling kills the worker and leaves nothing", cancels()).await;
+        story("a worker over its time is killed", keeps_the_time()).await;
+        story("a dropped wait kills the worker", dies_with_the_wait()).await;
+        story("the worker dies with its parent", dies_with_the_parent()).await;
+    });
+    ExitCode::SUCCESS
+}
+
+async fn story(name: &str, run: impl Future<Output = ()>) {
+    run.await;
+    println!("story {name} ... ok");
+}
+
+fn tar() -> Vec<u8> {
+    Tar::new().file("bin/web", "x").symlink("web", "bin/web").end()
+}
+
+async fn run(world: &World, program: &Path) -> Result<Manifest, ArtifactError> {
+    run_in_child(program, &world.job, |_| {}, pending()).await
+}
+
+/// A program in the worker's place. It is a script, so the environment that it doesn't get isn't needed.
+fn script(world: &World, text: &str) -> PathBuf {
+    let path = world.dir.path().join("packed.sh");
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("script");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    path
+}
+
+async fn gives_a_manifest() {
+    let world = World::new(Format::Tar, &tar());
+    let manifest = run(&world, Path::new(worker::THIS_PROGRAM)).await.expect("unpacked");
+    assert_eq!((manifest.files, manifest.entries.len()), (1, 3));
+    manifest.verify(world.dest()).expect("verifies");
+}
+
+async fn gives_a_refusal() {
+    let world = World::new(Format::Tar, &Tar::new().file("a", "x").header(Header::new(b'6', "pipe")).end());
+    let fault = run(&world, Path::new(worker::THIS_PROGRAM)).await.expect_err("refused").fault();
+    assert_eq!((fault.code, fault.evidence.entry.as_deref()), (Code::ArchiveSpecialFile, Some("pipe")));
+    world.assert_nothing_left();
+}
+
+async fn tells_a_death() {
+    let world = World::new(Format::Tar, &tar());
+    let dest = world.dest().display().to_string();
+    for (text, code, words) in [
+        ("kill -KILL $$", Code::ArchiveLimit, "was killed by SIGKILL (out of memory?)"),
+        ("kill -SEGV $$", Code::Internal, "was killed by signal 11"),
+        ("echo no luck >&2; exit 3", Code::Internal, "exit status: 3; it said: no luck"),
+        ("exit 0", Code::Internal, "ended without an answer"),
+    ] {
+        let program = script(&world, &format!("read request; /bin/mkdir -p {dest}/half/made; {text}"));
+        let fault = run(&world, &program).await.expect_err("died").fault();
+        assert_eq!(fault.code, code, "{fault}");
+        assert!(fault.message.contains(words), "{fault}");
+        fs::remove_file(&program).expect("script");
+        world.assert_nothing_left();
+    }
+    let error = run(&world, Path::new("/nonexistent")).await.expect_err("no program");
+    assert_eq!(error.code(), Code::FsIo);
+}
+
+async fn tells_nonsense() {
+    let world = World::new(Format::Tar, &tar());
+    for text in ["echo hello", "/usr/bin/yes | /usr/bin/tr -d '\\n'", "echo '{\"entry\":{}}'"] {
+        let program = script(&world, &format!("read request; {text}; /bin/sleep 600"));
+        let error = run(&world, &program).await.expect_err("nonsense");
+        assert!(matches!(error, ArtifactError::WorkerAnswer(_)), "{error:?}");
+    }
+}
+
+async fn cancels() {
+    let world = World::new(Format::Tar, &tar());
+    let mark = world.dest().join("half");
+    let program = script(&world, &format!("read request; /bin/mkdir {}; exec /bin/sleep 600", mark.display()));
+    let is_there = async { wait_for("the worker's folder", || mark.exists()).await };
+    let error = run_in_child(&program, &world.job, |_| {}, is_there).await.expect_err("cancelled");
+    assert_eq!(error.code(), Code::Cancelled);
+    fs::remove_file(&program).expect("script");
+    world.assert_nothing_left();
+}
+
+async fn keeps_the_time() {
+    // The worker keeps the limit itself; the parent's own clock is longer, and isn't waited for here.
+    let mut world = World::new(Format::Tar, &tar());
+    world.job.limits.time = Duration::ZERO;
+    let error = run(&world, Path::new(worker::THIS_PROGRAM)).await.expect_err("too long");
+    assert_eq!(error.code(), Code::ArchiveLimit);
+}
+
+async fn dies_with_the_wait() {
+    let world = World::new(Format::Tar, &tar());
+    let pid_file = world.dir.path().join("pid");
+    let program = script(&world, &format!("echo $$ > {}; exec /bin/sleep 600", pid_file.display()));
+    let is_there = wait_for("the worker's pid", || pid_of(&pid_file).is_some());
+    tokio::select! {
+        done = run(&world, &program) => panic!("it ended: {done:?}"),
+        () = is_there => {}
+    }
+    let pid = pid_of(&pid_file).expect("pid");
+    wait_for("the worker's end", || !is_alive(pid)).await;
+}
+
+async fn dies_with_the_parent() {
+    // A worker whose archive is a FIFO that nobody writes to can only be ended from outside.
+    let world = World::new(Format::Tar, &tar());
+    let fifo = world.dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("FIFO");
+    let mut job = world.job.clone();
+    job.packed = fifo;
+    let mut child = std::process::Command::new(worker::THIS_PROGRAM)
+        .arg(worker::ARGUMENT)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("worker");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let request = serde_json::to_string(&job).expect("JSON");
+    std::io::Write::write_all(&mut stdin, format!("{request}\n").as_bytes()).expect("request");
+    assert!(child.try_wait().expect("alive").is_none());
+    drop(stdin);
+    wait_for("the worker's end", || child.try_wait().expect("wait").is_some()).await;
+}
+
+fn pid_of(file: &Path) -> Option<i32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// Whether a process runs; one that ended and wasn't waited for doesn't.
+fn is_alive(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+async fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(20), "{what} didn't come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
