@@ -1,133 +1,15 @@
-//! Gate, settle and the units of `new` on a real systemd: boot, stop, restart, a slot that dies, a slot that is broken.
+//! The gate on a real systemd: boot, stop, restart, a slot that dies, a slot that is broken, a deployment that is left.
 //!
 //! slotd itself is not there: these are the promises that hold without it.
 
+mod gate_site;
 mod support;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use slotd::config::host::Scaffold;
-use slotd::model::SlotName;
-use support::host::{Host, Root, shown, text};
+use gate_site::{SOON, Site, on_both};
+use support::host::{Root, shown, text};
 use support::wait_until;
-
-const SOON: Duration = Duration::from_secs(15);
-
-/// A host with an app `web`, made as `new` proposes.
-struct Site {
-    host: Host,
-}
-
-impl Site {
-    fn new(hint: &str, root: Root, port: Option<u16>) -> Site {
-        let host = Host::boot(hint, root);
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
-        host.ok("mkdir -p /usr/lib/slotd");
-        host.push(env!("CARGO_BIN_EXE_slotd-gate"), "/usr/lib/slotd/slotd-gate");
-        for (from, to) in [
-            ("systemd/slotd-settle@.service", "/usr/lib/systemd/system/slotd-settle@.service"),
-            ("packaging/sysusers.d/slotd.conf", "/usr/lib/sysusers.d/slotd.conf"),
-            ("packaging/tmpfiles.d/slotd.conf", "/usr/lib/tmpfiles.d/slotd.conf"),
-        ] {
-            host.write(to, std::fs::read(checkout.join(from)).expect("readable"));
-        }
-        host.ok("systemd-sysusers && systemd-tmpfiles --create slotd.conf");
-
-        let scaffold =
-            Scaffold { port, ..Scaffold::new("web".parse().expect("app"), "/usr/bin/python3 /srv/web/server.py") };
-        let plan = scaffold.plan().expect("a plan");
-        for file in &plan.files {
-            let path = file.path.to_str().expect("text");
-            host.write(path, &file.contents);
-            host.ok(&format!("chmod {:o} {path}", file.mode));
-        }
-        // Not slotctl nor slotd: they aren't there.
-        for command in plan.commands.iter().filter(|command| !command.join(" ").contains("slotd.service")) {
-            if command[0] != "slotctl" {
-                host.ok(&command.join(" "));
-            }
-        }
-        // The host boots to basic.target, and no further.
-        host.ok("systemctl add-wants basic.target web.service 2>&1");
-        Site { host }
-    }
-
-    /// Publishes a slot as slotd does: a frozen tree, an instance, a record; all below a folder of slotd's alone.
-    fn publish(&self, slot: &str, mode: &str) {
-        let name: SlotName = slot.parse().expect("slot");
-        let encoded = name.encoded();
-        let record = format!(
-            r#"{{"format":1,"app":"web","slot":"{slot}","units":[{{"name":"web@","instances":1}}],"env":{{}}}}"#
-        );
-        let root = "/var/lib/slotd/apps/web";
-        let tree = format!("{root}/trees/{encoded}");
-        self.host.write(&format!("{tree}/server.py"), include_str!("gate_server.py"));
-        self.host.write(&format!("{tree}/version"), slot);
-        self.host.write(&format!("{tree}/mode"), mode);
-        self.host.write(&format!("{root}/slots/{encoded}/slot.json"), record);
-        self.host.write(&format!("{root}/instances/{encoded}/env"), format!("SLOTD_SLOT={slot}\n"));
-        self.host.ok(&format!(
-            "chmod 0555 {tree} && ln -s {tree} {root}/instances/{encoded}/root && \
-             chown -R -h slotd: {root} && chmod 0700 {root}"
-        ));
-    }
-
-    /// Lets a link name the slot, by a rename.
-    fn make_current(&self, slot: &str) {
-        let encoded = slot.parse::<SlotName>().expect("slot").encoded();
-        self.host.ok(&format!("cd /var/lib/slotd/apps/web && ln -s slots/{encoded} next && mv -T next current"));
-    }
-
-    fn deploy(&self, slot: &str) {
-        self.publish(slot, "good");
-        self.make_current(slot);
-    }
-
-    /// Sets the hold mark of a deployment under way.
-    fn hold(&self, millis: u64) {
-        let boottime = "python3 -c 'import time; print(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000000)'";
-        let now: u64 = self.host.ok(boottime).parse().expect("a number");
-        let mark = format!(r#"{{"boot":"{}","until_ms":{},"deployment":"web-7"}}"#, self.host.boot_id(), now + millis);
-        self.host.write("/run/slotd/hold/.web", mark);
-        self.host.ok("mv /run/slotd/hold/.web /run/slotd/hold/web");
-    }
-
-    /// "active", "inactive", "failed" …
-    fn state(&self, unit: &str) -> String {
-        text(&self.host.sh(&format!("systemctl is-active {unit}")))
-    }
-
-    #[track_caller]
-    fn until(&self, unit: &str, state: &str) {
-        wait_until(&format!("{unit} {state}"), SOON, || match self.state(unit) {
-            now if now == state => Ok(()),
-            now => Err(format!("{now}\n{}", self.journal())),
-        });
-    }
-
-    /// What the address answers, waiting up to 30 s.
-    fn ask(&self) -> String {
-        let answer = self.host.sh("curl -sS --max-time 30 http://127.0.0.1:8080/");
-        if answer.status.success() { text(&answer) } else { shown(&answer) }
-    }
-
-    fn journal(&self) -> String {
-        self.host.ok("journalctl -b --no-pager -o short-monotonic -u 'web*' -u 'slotd-settle*' | tail -n 60")
-    }
-
-    /// How many times systemd has begun to start the unit in this boot.
-    fn starts(&self, unit: &str) -> usize {
-        let line = format!("journalctl -b -o cat -u {unit} | grep -c -e '^Starting ' -e ' starts$' || true");
-        self.host.ok(&line).parse().expect("a number")
-    }
-}
-
-fn on_both(hint: &str, port: Option<u16>, story: impl Fn(&Site)) {
-    for root in [Root::Own, Root::Trixie] {
-        story(&Site::new(hint, root, port));
-    }
-}
 
 #[test]
 fn a_boot_brings_up_the_live_slot_and_no_other() {
@@ -140,6 +22,9 @@ fn a_boot_brings_up_the_live_slot_and_no_other() {
             site.host.reboot();
             site.until("web.service", "active");
             assert_eq!(site.state("web.socket web@1.4.2@bb5 web@2"), "active\nactive\ninactive", "{}", site.journal());
+            assert_eq!(site.ask(), "1.4.2+b5");
+            // Right after a boot too, all of it can be stopped and started at once.
+            site.host.ok("systemctl stop web.socket && systemctl start web");
             assert_eq!(site.ask(), "1.4.2+b5");
         }
         site.host.crash();
@@ -336,14 +221,15 @@ fn stop_stops_every_slot_and_the_socket_takes_all_along() {
 
 #[test]
 fn without_a_bus_the_gate_starts_stops_and_settles() {
-    let site = Site::new("nobus", Root::Own, Some(8080));
-    site.deploy("1");
-    site.host.ok("systemctl stop dbus.socket dbus.service");
-    site.host.ok("systemctl start web && systemctl restart web");
-    assert_eq!(site.state("web web@1"), "active\nactive", "{}", site.journal());
-    site.host.ok("systemctl stop web@1");
-    site.until("web.service", "inactive");
-    assert_eq!(site.ask(), "1");
+    on_both("nobus", Some(8080), |site| {
+        site.deploy("1");
+        site.host.ok("systemctl stop dbus.socket dbus.service");
+        site.host.ok("systemctl start web && systemctl restart web");
+        assert_eq!(site.state("web web@1"), "active\nactive", "{}", site.journal());
+        site.host.ok("systemctl stop web@1");
+        site.until("web.service", "inactive");
+        assert_eq!(site.ask(), "1");
+    });
 }
 
 #[test]
@@ -373,47 +259,5 @@ fn reload_reaches_the_live_slot_or_says_why_not() {
     wait_until("the reload", SOON, || match site.journal() {
         lines if lines.contains("reloaded") => Ok(()),
         lines => Err(lines),
-    });
-}
-
-#[test]
-fn the_polkit_rule_gives_slotd_its_app_and_nothing_else() {
-    on_both("polkit", Some(8080), |site| {
-        site.deploy("1");
-        for other in ["web2", "webs@", "myweb"] {
-            let unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n";
-            site.host.write(&format!("/etc/systemd/system/{other}.service"), unit);
-        }
-        site.host.ok("systemctl daemon-reload");
-        let may = |words: &[&str]| {
-            let command = [&["systemctl", "--no-ask-password"], words].concat();
-            site.host.run_unit(&["-p", "User=slotd"], &command).status.success()
-        };
-        // polkitd reads a new rule when the kernel tells it to.
-        wait_until("the rule", SOON, || if may(&["start", "web@1"]) { Ok(()) } else { Err(site.journal()) });
-        for good in [
-            &["restart", "web@1"][..],
-            &["kill", "-s", "HUP", "web@1"],
-            &["reset-failed", "web@1"],
-            &["stop", "web@1"],
-            &["start", "web.service"],
-            &["stop", "web.socket"],
-            &["start", "web.socket"],
-        ] {
-            assert!(may(good), "{good:?}\n{}", site.journal());
-        }
-        for bad in [
-            &["start", "web2.service"][..],
-            &["start", "webs@1"],
-            &["start", "myweb"],
-            &["start", "slotd-settle@web:web@1"],
-            &["restart", "web.socket"],
-            &["enable", "web@1"],
-            &["mask", "web.service"],
-            &["daemon-reload"],
-            &["set-property", "web@1", "CPUWeight=1"],
-        ] {
-            assert!(!may(bad), "{bad:?}");
-        }
     });
 }

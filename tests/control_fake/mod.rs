@@ -1,6 +1,8 @@
 //! A daemon for tests: the real server on a real socket, over a scripted service, and `slotctl` against it.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod values;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,13 +11,12 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use values::*;
+
 use slotd::control::api::*;
 use slotd::control::service::{Caller, Service};
 use slotd::control::{Access, Limits, serve_with};
-use slotd::model::deployment::{Ended, StepRecord};
-use slotd::model::{
-    AppName, AppState, Blame, Code, DeploymentId, Fault, Kind, Outcome, Report, SlotName, State, Timestamp,
-};
+use slotd::model::{AppName, Code, DeploymentId, Fault, Report, SlotName, Timestamp};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
@@ -372,77 +373,24 @@ pub fn refusal((status, body): (u16, String)) -> (u16, Code) {
     (status, error.fault.code)
 }
 
-pub fn app_name() -> AppName {
-    "web".parse().expect("app")
+pub fn with_app() -> World {
+    let world = World::new();
+    world.fake.set(|script| script.apps.insert(app_name(), online()));
+    world
 }
 
-pub fn slot(text: &str) -> SlotName {
-    text.parse().expect("slot")
+/// The documents on standard output.
+pub fn documents(ran: &Ran) -> Vec<serde_json::Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{ran:?}"))).collect()
 }
 
-pub fn id(number: u64) -> DeploymentId {
-    DeploymentId { app: app_name(), number }
+pub fn document<T: serde::de::DeserializeOwned>(ran: &Ran) -> T {
+    let one = documents(ran).pop().unwrap_or_else(|| panic!("{ran:?}"));
+    serde_json::from_value(one).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
-/// An app that is well.
-pub fn online() -> AppStatus {
-    AppStatus {
-        app: app_name(),
-        state: AppState::Online,
-        current: Some(slot("2.0.0")),
-        fallback: Some(slot("1.0.0")),
-        deploy: "automatic".into(),
-        strategy: "stop-start".into(),
-        units: vec!["web@2.0.0.service active/running".into()],
-        deployment: None,
-        last: None,
-        waiting: vec![],
-        refused: vec![],
-        notes: vec!["accepts unsigned artifacts".into()],
+pub fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} isn't in:\n{text}");
     }
-}
-
-/// Deployment `number` of 3.0.0 over 2.0.0, just queued.
-pub fn queued(number: u64) -> Report {
-    Report {
-        id: id(number),
-        kind: Kind::Deploy,
-        from: Some(slot("2.0.0")),
-        to: slot("3.0.0"),
-        by: "ann".into(),
-        message: Some("the new page".into()),
-        attempt: 1,
-        queued: Timestamp::now(),
-        state: State::Queued,
-        waiting: None,
-        steps: vec![],
-        ended: None,
-    }
-}
-
-/// The same, a step further.
-pub fn step(mut report: Report, state: State, what: &str) -> Report {
-    report.state = state;
-    report.steps.push(StepRecord {
-        state,
-        what: what.into(),
-        began: Timestamp::now(),
-        took_ms: Some(120),
-        fault: None,
-    });
-    report
-}
-
-/// The same, over.
-pub fn ended(mut report: Report, outcome: Outcome, fault: Option<Fault>, blame: Option<Blame>) -> Report {
-    report.state = State::Done;
-    if let Some(step) = report.steps.last_mut() {
-        step.fault.clone_from(&fault);
-    }
-    report.ended = Some(Ended { outcome, fault, blame, at: Timestamp::now(), next: None, warnings: vec![] });
-    report
-}
-
-pub fn deployment(number: u64) -> Accepted {
-    Accepted::Deployment { id: id(number), kind: Kind::Deploy, bound: Some("stop 30s, start 90s".into()) }
 }
