@@ -30,6 +30,8 @@ end
 open_since = 0 -- of the request under way; 0: none
 first_wait = 0 -- for this connection's first answer, of whatever version
 longest_later = 0
+longest_gap = 0 -- from one good answer to the next, failed attempts and pauses included
+last_good = 0
 bad_status = 0
 nameless = 0
 answers, first_answer, last_answer = {}, {}, {} -- by version
@@ -65,6 +67,8 @@ function response(status, _, body)
     answers[version] = (answers[version] or 0) + 1
     first_answer[version] = first_answer[version] or at
     last_answer[version] = at
+    longest_gap = last_good > 0 and math.max(longest_gap, at - last_good) or 0
+    last_good = at
   end
 end
 
@@ -85,13 +89,14 @@ function setup(thread)
 end
 
 local function gather()
-  local all = { first = 0, later = 0, bad_status = 0, nameless = 0, unanswered = 0, versions = {} }
+  local all = { first = 0, later = 0, gap = 0, bad_status = 0, nameless = 0, unanswered = 0, versions = {} }
   local ended = now()
   for _, thread in ipairs(threads) do
     local open = thread:get("open_since")
     local waited = open > 0 and ended - open or 0
     all.first = math.max(all.first, thread:get("first_wait"))
     all.later = math.max(all.later, thread:get("longest_later"), waited)
+    all.gap = math.max(all.gap, thread:get("longest_gap"))
     all.unanswered = all.unanswered + (waited > OPEN_AT_END_MS and 1 or 0)
     all.bad_status = all.bad_status + thread:get("bad_status")
     all.nameless = all.nameless + thread:get("nameless")
@@ -115,9 +120,9 @@ function done(summary)
   end
   local report = assert(io.open(assert(os.getenv("REPORT"), "REPORT isn't set"), "w"))
   report:write(string.format(
-    '{"answered":%d,"longest_wait_ms":%d,"first_wait_ms":%d,"longest_later_ms":%d,"failed":{"connect":%d,"read":%d,"write":%d,"timeout":%d,'
+    '{"answered":%d,"longest_wait_ms":%d,"first_wait_ms":%d,"longest_later_ms":%d,"longest_gap_ms":%d,"failed":{"connect":%d,"read":%d,"write":%d,"timeout":%d,'
       .. '"status":%d,"nameless":%d,"unanswered":%d},"versions":[%s]}\n',
-    summary.requests, math.max(all.first, all.later), all.first, all.later, errors.connect, errors.read, errors.write, errors.timeout,
+    summary.requests, math.max(all.first, all.later), all.first, all.later, all.gap, errors.connect, errors.read, errors.write, errors.timeout,
     all.bad_status, all.nameless, all.unanswered, table.concat(versions, ",")))
   report:close()
 end

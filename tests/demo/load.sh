@@ -56,9 +56,14 @@ load_table() {
             done
     done
     for app in "$@"; do
-        jq -r --arg app "$app" '"  \($app): \(.answered) answers, longest wait \(.longest_later_ms) ms once up"
-            + (if .first_wait_ms > .longest_later_ms then ", \(.first_wait_ms) ms until it was" else "" end)
-            + ", failed: " + (.failed | with_entries(select(.value > 0)) | if . == {} then "none" else to_entries | map("\(.key) \(.value)") | join(", ") end)' \
-            "$work/load-$app.json"
+        jq -r --arg app "$app" "$LOAD_SUMMARY" "$work/load-$app.json"
     done
 }
+
+# The wait for the first answer is told apart: nothing is deployed yet when the load begins.
+# shellcheck disable=SC2016 # jq's variable
+readonly LOAD_SUMMARY='
+    def failures: with_entries(select(.value > 0)) | to_entries | map("\(.value) \(.key)") | join(", ");
+    "  \($app): \(.answered) answers; longest wait \(.longest_later_ms) ms"
+    + ", for the first answer \(.first_wait_ms) ms; longest time without an answer \(.longest_gap_ms) ms"
+    + "; failed: " + (.failed | failures | if . == "" then "none" else . end)'
