@@ -76,31 +76,7 @@ impl AppHandle {
 /// Starts the task of an app: it first goes on with what was left open.
 pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> (AppHandle, JoinHandle<()>) {
     let (asks, asked) = mpsc::channel(ASKS);
-    let settings = InboxSettings::of(&ground.settings, rescan);
-    let inbox = Inbox::new(ground.store.layout().inbox(), settings, hub, write_fate);
-    let place = Place {
-        settings: Arc::clone(&ground.settings),
-        store: Arc::clone(&ground.store),
-        worker: ground.shared.worker.clone(),
-    };
-    let live = LiveWatch::new(ground.shared.units.clone());
-    let app = App {
-        ground,
-        place,
-        orphaned: false,
-        inbox,
-        work: Work::Nothing,
-        queued: None,
-        intake: VecDeque::new(),
-        taking: None,
-        last: None,
-        number: 0,
-        retry_at: None,
-        recover_at: None,
-        live,
-        fault: None,
-        rescan,
-    };
+    let app = App::new(ground, hub, rescan);
     (AppHandle { asks }, tokio::spawn(app.run(asked)))
 }
 
@@ -118,6 +94,34 @@ enum Woken {
 }
 
 impl<U: UnitControl> App<U> {
+    fn new(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> Self {
+        let settings = InboxSettings::of(&ground.settings, rescan);
+        let inbox = Inbox::new(ground.store.layout().inbox(), settings, hub, write_fate);
+        let place = Place {
+            settings: Arc::clone(&ground.settings),
+            store: Arc::clone(&ground.store),
+            worker: ground.shared.worker.clone(),
+        };
+        let live = LiveWatch::new(ground.shared.units.clone());
+        App {
+            ground,
+            place,
+            orphaned: false,
+            inbox,
+            work: Work::Nothing,
+            queued: None,
+            intake: VecDeque::new(),
+            taking: None,
+            last: None,
+            number: 0,
+            retry_at: None,
+            recover_at: None,
+            live,
+            fault: None,
+            rescan,
+        }
+    }
+
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         self.begin().await;
         loop {
@@ -129,7 +133,10 @@ impl<U: UnitControl> App<U> {
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
                 Woken::Retry => self.retry(),
-                Woken::Recover => self.recover().await,
+                Woken::Recover => {
+                    self.recover().await;
+                    self.choose();
+                }
                 Woken::Live => self.live_changed().await,
             }
             self.go_on();
@@ -171,14 +178,22 @@ impl<U: UnitControl> App<U> {
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
+        // A kill between a release's publication and its announcement leaves it ready, and nobody to choose it.
+        self.choose();
         self.go_on();
     }
 
     async fn recover(&mut self) {
         self.recover_at = None;
+        if !matches!(self.work, Work::Nothing) {
+            // The intent that lies there is that of the deployment under way; or slots are being removed.
+            self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
+            return;
+        }
         match self.ground.recover().await {
             Ok(Some(running)) => {
                 self.fault = None;
+                self.relay(&running);
                 self.work = Work::Deploying(Box::new(running));
             }
             Ok(None) => self.fault = None,
@@ -234,13 +249,15 @@ impl<U: UnitControl> App<U> {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {
-                if driven.open {
-                    self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
-                }
                 self.tell(&driven.report);
                 self.last = Some(driven.report);
-                self.plan_retry();
                 self.watch_live().await;
+                if driven.open {
+                    // Nothing goes live by itself until that is over; what a person says does.
+                    self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
+                    return;
+                }
+                self.plan_retry();
                 self.choose();
                 self.prune_quietly();
             }
@@ -297,3 +314,7 @@ fn write_fate(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     // Read by whoever dropped the artifact.
     crate::durable::write_atomic_mode(path, bytes, 0o644).map_err(std::io::Error::other)
 }
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

@@ -29,6 +29,11 @@ impl<U: UnitControl> App<U> {
                 return;
             }
         };
+        // What ended last is tried again by its own plan, or not at all: it may have failed before the mark was raised,
+        // and would be chosen again at once, for ever.
+        if self.last.as_ref().is_some_and(|last| last.to == chosen) {
+            return;
+        }
         let busy_with = match &self.work {
             Work::Deploying(running) => running.slots.last() == Some(&chosen),
             Work::Nothing | Work::Pruning(..) => false,
@@ -44,9 +49,9 @@ impl<U: UnitControl> App<U> {
         self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message) });
     }
 
-    /// The release that goes live by itself, if one does.
+    /// The release that goes live by itself, if one does. While recovery is to be tried again none does.
     fn automatic(&self) -> Result<Option<SlotName>, Fault> {
-        if self.orphaned {
+        if self.orphaned || self.recover_at.is_some() {
             return Ok(None);
         }
         self.with_rules(|ready, rules| choose::automatic(ready, rules).cloned())
