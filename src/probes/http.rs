@@ -38,7 +38,7 @@ pub(super) struct Expected<'a> {
 
 /// Asks once; the caller bounds the time.
 pub(super) async fn ask(address: &Address, path: &str, expected: &Expected<'_>, target: &Target) -> Result<(), Miss> {
-    let path = text::fill(path, target);
+    let path = text::fill(text::path_of(path, target), target);
     match address {
         Address::Tcp(address) => {
             let address = text::fill(address, target);

@@ -10,6 +10,7 @@ use crate::model::deployment::{Blame, Kind};
 use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
 use crate::routes::{Backend, Route as _};
+use crate::slots::SlotStore;
 use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 
 use super::super::machine::{Failure, Observed};
@@ -254,7 +255,7 @@ impl<U: UnitControl> Host<U> {
     }
 
     pub(super) fn target(&self, unit: UnitName, instance: InstanceName) -> Target {
-        Target { app: self.settings.name.clone(), unit, instance }
+        target(&self.store, unit, instance)
     }
 
     /// The loaded units of the templates that either side uses.
@@ -326,6 +327,13 @@ impl<U: UnitControl> Host<U> {
         let rests = gate.is_ok_and(|gate| !is_awake(&gate));
         Failure { fault, blame: Blame::Operator, rests }
     }
+}
+
+/// Whom the probes ask, and by which path: that of its release, where it names one.
+pub fn target(store: &SlotStore, unit: UnitName, instance: InstanceName) -> Target {
+    // A record that can't be read now leaves the path of the settings.
+    let health_path = store.record(&instance.slot).ok().and_then(|record| record.release.health_path);
+    Target { app: store.layout().app().clone(), unit, instance, health_path }
 }
 
 /// Whether the gate says that the app is meant to run.
