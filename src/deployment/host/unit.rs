@@ -30,6 +30,12 @@ const SOAK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the restored slot is asked about the probe that the candidate failed.
 const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long somebody's stop or restart of the whole app is waited for: most stops end sooner, and the step has to.
+const HAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// Between two looks at it.
+const HAND_LOOK: Duration = Duration::from_millis(100);
+
 impl<U: UnitControl> Host<U> {
     /// Sees that systemd has the units, and learns their limits.
     pub(super) async fn check_units(&self, side: &Side) -> Result<Observed, Failure> {
@@ -323,9 +329,21 @@ impl<U: UnitControl> Host<U> {
         if !by_hand {
             return release(fault);
         }
-        let gate = self.status(&self.settings.name.gate_unit()).await;
-        let rests = gate.is_ok_and(|gate| !is_awake(&gate));
+        let rests = self.decided_gate().await.is_ok_and(|gate| !is_awake(&gate));
         Failure { fault, blame: Blame::Operator, rests }
+    }
+
+    /// The gate once no job is queued for it. One that stops or restarts the whole app reaches the slots at the same
+    /// time: only its end tells what that hand wanted, and a start of ours would cancel it.
+    async fn decided_gate(&self) -> Result<UnitStatus, Failure> {
+        let (gate, end) = (self.settings.name.gate_unit(), Instant::now() + HAND_LIMIT);
+        loop {
+            let status = self.status(&gate).await?;
+            if !status.job || Instant::now() >= end {
+                return Ok(status);
+            }
+            tokio::time::sleep(HAND_LOOK).await;
+        }
     }
 }
 
