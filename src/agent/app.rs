@@ -11,23 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-use crate::control::api::{EventKind, Pruned, RefusedItem, Uploaded, WaitingItem};
+use crate::control::api::{EventKind, Pruned};
 use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
-use crate::inbox::{self, Candidate, Inbox, InboxSettings};
-use crate::model::deployment::Kind;
-use crate::model::{Code, DeploymentId, Fault, Report, SlotName};
+use crate::inbox::{self, Inbox, InboxSettings};
+use crate::model::{DeploymentId, Fault, Report};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
 use super::ask::{Answer, Ask, View};
-use super::deploy::{Ground, Running, Wanted, new_report};
-use super::intake::{self, Job, Place, Refused, Source};
-use super::retry::{self, Retry};
+use super::deploy::{Ground, Running, Wanted};
+use super::intake::{Place, Refused};
+use super::intake_queue::{Intake, Taking, end_of};
 use super::watch::LiveWatch;
-
-/// How long a file that couldn't be taken for the host's fault waits for its next try.
-const INTAKE_RETRY: Duration = Duration::from_secs(10);
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
 const RECOVERY_RETRY: Duration = Duration::from_secs(10);
@@ -59,27 +55,6 @@ pub(super) enum Work {
     Nothing,
     Deploying(Box<Running>),
     Pruning(JoinHandle<Result<Pruned, Fault>>, Option<Answer<Pruned>>),
-}
-
-/// An artifact that waits for its turn.
-pub(super) struct Intake {
-    pub(super) job: Job,
-    pub(super) from: Bearer,
-}
-
-/// Whom an intake's end concerns.
-pub(super) enum Bearer {
-    Inbox(Box<Candidate>),
-    Caller(Answer<Uploaded>),
-}
-
-/// The artifact that is being taken in.
-pub(super) struct Taking {
-    pub(super) file: String,
-    by: String,
-    message: Option<String>,
-    from: Bearer,
-    task: JoinHandle<Result<Published, Refused>>,
 }
 
 /// A handle to an app's task.
@@ -220,18 +195,7 @@ impl<U: UnitControl> App<U> {
         if self.fault.is_some() {
             return;
         }
-        if self.taking.is_none()
-            && let Some(Intake { job, from }) = self.intake.pop_front()
-        {
-            let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
-            let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
-            let task = tokio::spawn(async move {
-                // The semaphore is never closed.
-                let _turn = turns.acquire_owned().await.ok();
-                intake::take_in(&place, &job).await
-            });
-            self.taking = Some(Taking { file, by, message, from, task });
-        }
+        self.begin_intake();
         if matches!(self.work, Work::Nothing)
             && let Some(wanted) = self.queued.take()
         {
@@ -266,80 +230,6 @@ impl<U: UnitControl> App<U> {
         });
     }
 
-    fn dropped(&mut self, batch: inbox::Batch) {
-        for (file, fault) in batch.told {
-            tracing::warn!(SLOTD_APP = self.name(), "{file}: {fault}");
-            self.event(EventKind::Refused { file, fault: Box::new(fault) });
-        }
-        for candidate in batch.ready {
-            let path = candidate.seen.path.clone();
-            let source = match candidate.seen.kind {
-                inbox::Kind::Directory => Source::Directory(path),
-                inbox::Kind::File | inbox::Kind::Other(_) => Source::File(path),
-            };
-            let job = Job {
-                source,
-                file: candidate.seen.name.clone(),
-                version: Some(candidate.version.clone()),
-                sha256: None,
-                by: "inbox".into(),
-                message: None,
-            };
-            self.intake.push_back(Intake { job, from: Bearer::Inbox(Box::new(candidate)) });
-        }
-    }
-
-    async fn taken_in(&mut self, result: Result<Result<Published, Refused>, JoinError>) {
-        let Some(Taking { file, by, message, from, .. }) = self.taking.take() else { return };
-        let result = result.unwrap_or_else(|error| {
-            let fault = Fault::new(Code::Internal, format!("the intake of {file} was torn: {error}"));
-            Err(Refused { fault, later: true })
-        });
-        match &result {
-            Ok(Published::New(record)) => {
-                tracing::info!(
-                    SLOTD_APP = self.name(),
-                    SLOTD_SLOT = record.slot.to_string(),
-                    "{file} is ready as {}",
-                    record.slot
-                );
-                self.event(EventKind::Ready { slot: record.slot.clone() });
-            }
-            Ok(Published::Known(_)) => {}
-            Err(refused) => {
-                tracing::warn!(SLOTD_APP = self.name(), "{file}: {}", refused.fault);
-                self.event(EventKind::Refused { file: file.clone(), fault: Box::new(refused.fault.clone()) });
-            }
-        }
-        match (from, result) {
-            (Bearer::Inbox(candidate), Ok(Published::New(record) | Published::Known(record))) => {
-                self.clear_inbox(&candidate).await;
-                self.inbox.accepted(&candidate, &record.slot, &record.artifact).await;
-                self.choose();
-            }
-            (Bearer::Inbox(candidate), Err(refused)) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
-            (Bearer::Inbox(candidate), Err(refused)) => self.inbox.refused(&candidate, refused.fault).await,
-            (Bearer::Caller(answer), Ok(published)) => {
-                let uploaded = self.uploaded(&published, &by, message);
-                let _ = answer.send(Ok(uploaded));
-            }
-            (Bearer::Caller(answer), Err(refused)) => {
-                let _ = answer.send(Err(refused.fault.into()));
-            }
-        }
-    }
-
-    async fn clear_inbox(&self, candidate: &Candidate) {
-        if self.ground.settings.inbox.keep {
-            return;
-        }
-        let (gone, name) = (candidate.clone(), candidate.seen.name.clone());
-        let removed = tokio::task::spawn_blocking(move || gone.remove()).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(SLOTD_APP = self.name(), "{name} is accepted and can't be removed from the inbox: {error}");
-        }
-    }
-
     async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         match result {
@@ -358,78 +248,6 @@ impl<U: UnitControl> App<U> {
                 tracing::error!(SLOTD_APP = self.name(), "the deployment was torn: {error}");
                 self.recover().await;
             }
-        }
-    }
-
-    fn plan_retry(&mut self) {
-        self.retry_at = None;
-        let Some(last) = &self.last else { return };
-        match retry::plan(last, crate::model::Timestamp::now()) {
-            Retry::Never => {}
-            Retry::In(delay) => self.retry_at = Some(Instant::now() + delay),
-            Retry::Exhausted => tracing::error!(
-                SLOTD_APP = self.name(),
-                "{} was tried {} times; it now waits for `slotctl activate {} {}`",
-                last.to,
-                last.attempt,
-                self.name(),
-                last.to
-            ),
-        }
-    }
-
-    fn retry(&mut self) {
-        self.retry_at = None;
-        let Some(last) = self.last.clone() else { return };
-        let gone = self.ground.store.record(&last.to).is_err();
-        if gone || self.ground.current().as_ref() == Some(&last.to) || !matches!(self.work, Work::Nothing) {
-            return;
-        }
-        let id = self.next_id();
-        let report = Report {
-            attempt: last.attempt + 1,
-            message: last.message.clone(),
-            ..new_report(id, last.kind, last.to.clone(), &last.by, None)
-        };
-        self.queued = Some(Wanted { report });
-    }
-
-    /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
-    pub(super) fn choose(&mut self) {
-        self.choose_for("automatic", None);
-    }
-
-    /// The same, on the word of whoever brought the newest release.
-    pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
-        let chosen = match self.automatic() {
-            Ok(Some(chosen)) => chosen,
-            Ok(None) => return,
-            Err(fault) => {
-                tracing::error!(SLOTD_APP = self.name(), "no release can be chosen: {fault}");
-                return;
-            }
-        };
-        let busy_with = match &self.work {
-            Work::Deploying(running) => running.slots.last() == Some(&chosen),
-            Work::Nothing | Work::Pruning(..) => false,
-        };
-        if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
-            return;
-        }
-        let id = self.next_id();
-        let (by, message) = match brought {
-            Some((slot, message)) if *slot == chosen => (by, message),
-            _ => ("automatic", None),
-        };
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message) });
-    }
-
-    /// Puts a deployment in the one place of the queue; what was there is superseded.
-    pub(super) fn queue(&mut self, wanted: Wanted) {
-        self.retry_at = None;
-        self.tell(&wanted.report);
-        if let Some(Wanted { report }) = self.queued.replace(wanted) {
-            self.supersede(report);
         }
     }
 
@@ -458,57 +276,11 @@ impl<U: UnitControl> App<U> {
         self.orphaned = false;
         self.choose();
     }
-
-    /// What waits, with its reason.
-    pub(super) fn waiting(&self) -> Vec<WaitingItem> {
-        let item = |what: &str, reason: String| WaitingItem { what: what.to_owned(), reason };
-        let files = self.inbox.waiting().iter().map(|(what, reason)| item(what, reason.clone()));
-        let taking = self.taking.iter().map(|taking| item(&taking.file, "is checked and unpacked".into()));
-        let turns = self.intake.iter().enumerate();
-        let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
-        let queued = self.queued.iter().map(|wanted| {
-            item(&wanted.report.to.to_string(), format!("{} waits for the one under way", wanted.report.id))
-        });
-        let retry = self.retry_at.zip(self.last.as_ref()).map(|(at, last)| {
-            let rest = at.saturating_duration_since(Instant::now()).as_secs();
-            item(&last.to.to_string(), format!("is tried again in {rest} s, for the {} time", nth(last.attempt + 1)))
-        });
-        files.chain(taking).chain(turns).chain(queued).chain(retry).collect()
-    }
-
-    /// What was refused and lies in the inbox still.
-    pub(super) fn refused(&self) -> Vec<RefusedItem> {
-        self.inbox.refusals().into_iter().map(|(file, fault)| RefusedItem { file, fault }).collect()
-    }
-
-    /// The slots that an open or queued deployment is about.
-    pub(super) fn wanted_slots(&self) -> Vec<SlotName> {
-        let running = match &self.work {
-            Work::Deploying(running) => running.slots.clone(),
-            Work::Nothing | Work::Pruning(..) => Vec::new(),
-        };
-        running.into_iter().chain(self.queued.iter().map(|wanted| wanted.report.to.clone())).collect()
-    }
-}
-
-fn nth(number: u32) -> String {
-    match number {
-        2 => "2nd".into(),
-        3 => "3rd".into(),
-        n => format!("{n}th"),
-    }
 }
 
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn end_of(taking: &mut Option<Taking>) -> Result<Result<Published, Refused>, JoinError> {
-    match taking {
-        Some(taking) => (&mut taking.task).await,
         None => std::future::pending().await,
     }
 }

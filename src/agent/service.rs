@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{broadcast, oneshot};
 
+use crate::config::app::DeployMode;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
     SlotDetail, SlotInfo, UploadQuery, Uploaded,
@@ -46,7 +47,7 @@ impl<U: UnitControl> Registry<U> {
             state,
             current,
             fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
-            deploy: super::app::App::<U>::deploy_mode(view.settings.deploy).to_owned(),
+            deploy: deploy_mode(view.settings.deploy).to_owned(),
             strategy: strategy.and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default(),
             units,
             deployment: view.deployment,
@@ -277,6 +278,13 @@ fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) 
         by: origin.map(|origin| origin.by.clone()).unwrap_or_default(),
         message: origin.and_then(|origin| origin.message.clone()),
         commit,
+    }
+}
+
+fn deploy_mode(mode: DeployMode) -> &'static str {
+    match mode {
+        DeployMode::Automatic => "automatic",
+        DeployMode::Manual => "manual",
     }
 }
 
