@@ -7,7 +7,7 @@ use crate::control::api::{
     Accepted, ActivateRequest, ApiError, EventKind, PruneItem, Pruned, RollbackRequest, Uploaded,
 };
 use crate::control::service::Caller;
-use crate::deployment::{Verb, points};
+use crate::deployment::Verb;
 use crate::model::deployment::{Blame, Ended, Kind};
 use crate::model::{AppState, Code, Fault, Outcome, Report, SlotName, State, Timestamp};
 use crate::slots::{Entry, KeepInputs, Published, SlotError, SlotStore, Stored, keep_set};
@@ -324,11 +324,9 @@ impl<U: UnitControl> App<U> {
                 Fault::new(Code::UnitControl, "systemd doesn't tell what runs, so nothing is removed")
             })?;
             let pruned = tokio::task::spawn_blocking(move || {
-                points::pass(points::Side::Before, "prune");
                 let look = || inputs(&ground.store, &ground.settings, Some(running.clone()), &wanted);
                 let before = look().map_err(|error| error.fault())?;
                 let pruned = ground.store.prune(look).map_err(|error| error.fault())?;
-                points::pass(points::Side::After, "prune");
                 let warnings = pruned.warnings.iter().map(ToString::to_string).collect();
                 Ok(shown(&before, warnings))
             })
