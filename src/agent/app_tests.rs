@@ -59,9 +59,6 @@ async fn a_release_that_was_ready_before_a_kill_goes_live_after_it() {
     let mut app = app(state.path());
     ready(&app, "1.0.0");
 
-    app.recover_at = Some(Instant::now());
-    app.choose();
-    assert!(app.queued.is_none(), "what was left open comes first");
     app.begin().await;
     let Work::Deploying(running) = &app.work else { panic!("nothing is under way") };
     assert_eq!(running.slots, ["1.0.0".parse().expect("slot")]);
