@@ -15,6 +15,9 @@ use super::deploy::{Wanted, new_report};
 use super::intake::{Job, Source};
 use super::intake_queue::{Bearer, Intake};
 
+/// How long systemd may take to tell the units' limits before a rollback is accepted without its bound.
+const BOUND_PATIENCE: Duration = Duration::from_secs(2);
+
 impl<U: UnitControl> App<U> {
     pub(super) async fn asked(&mut self, ask: Ask) {
         match ask {
@@ -22,6 +25,11 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(self.view());
             }
             Ask::Upload(path, query, caller, answer) => {
+                if let Err(error) = self.check_upload() {
+                    let _ = crate::durable::remove_file(&path);
+                    let _ = answer.send(Err(error));
+                    return;
+                }
                 let job = Job {
                     source: Source::Upload(path),
                     file: query.file,
@@ -46,7 +54,7 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(self.clear(&slot, &caller));
             }
             Ask::Settings(settings) => self.set(settings),
-            Ask::Orphan => self.orphaned = true,
+            Ask::Orphan => self.orphan(),
         }
     }
 
@@ -84,12 +92,23 @@ impl<U: UnitControl> App<U> {
         Ok(self.accept(Kind::Rollback, target, caller, request.message).await)
     }
 
+    /// Whether an artifact can be taken in at all: nobody is left waiting for one that can't.
+    fn check_upload(&self) -> Result<(), ApiError> {
+        self.check_settings()?;
+        self.barred().map_or(Ok(()), |fault| Err(fault.clone().into()))
+    }
+
+    fn check_settings(&self) -> Result<(), ApiError> {
+        match self.orphaned {
+            true => Err(ApiError::new(Code::UnknownApp, format!("the settings file of {} is gone", self.name()))
+                .next(format!("restore /etc/slotd/apps/{}.toml", self.name()))),
+            false => Ok(()),
+        }
+    }
+
     /// Whether `slot` can be made live at all.
     fn check_target(&self, slot: &SlotName, force: bool) -> Result<(), ApiError> {
-        if self.orphaned {
-            return Err(ApiError::new(Code::UnknownApp, format!("the settings file of {} is gone", self.name()))
-                .next(format!("restore /etc/slotd/apps/{}.toml", self.name())));
-        }
+        self.check_settings()?;
         let entry = self.ground.store.slot(slot).ok_or_else(|| {
             ApiError::new(Code::UnknownSlot, format!("{} has no slot {slot}", self.name()))
                 .next(format!("slotctl list {}", self.name()))
@@ -112,10 +131,10 @@ impl<U: UnitControl> App<U> {
     async fn accept(&mut self, kind: Kind, slot: SlotName, caller: &Caller, message: Option<String>) -> Accepted {
         let bound = match kind {
             Kind::Deploy => None,
-            Kind::Rollback => self.bound(&slot).await,
+            Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
-        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message) });
+        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), ordered: true });
         Accepted::Deployment { id, kind, bound }
     }
 
@@ -142,11 +161,12 @@ impl<U: UnitControl> App<U> {
     }
 
     fn cancel(&mut self, caller: Caller, answer: Answer<Accepted>) {
-        if let Some(Wanted { report }) = self.queued.take() {
-            let id = report.id.clone();
+        if let Some(Wanted { report, .. }) = self.queued.take() {
+            let (id, kind) = (report.id.clone(), report.kind);
+            self.turn_down(&report.to);
             let fault = Fault::new(Code::Cancelled, format!("cancelled by {} before it began", caller.name));
             self.end_unbegun(report, Outcome::Cancelled, fault, Blame::Operator);
-            let _ = answer.send(Ok(Accepted::Deployment { id, kind: Kind::Deploy, bound: None }));
+            let _ = answer.send(Ok(Accepted::Deployment { id, kind, bound: None }));
             return;
         }
         let Work::Deploying(running) = &self.work else {
@@ -169,6 +189,17 @@ impl<U: UnitControl> App<U> {
             };
             let _ = answer.send(result);
         });
+    }
+
+    /// An operator cancelled `slot` before it was tried: it would be the next choice again, so the mark is raised to it,
+    /// as if it had been.
+    fn turn_down(&self, slot: &SlotName) {
+        if !matches!(self.automatic(), Ok(Some(chosen)) if chosen == *slot) {
+            return;
+        }
+        if let Err(error) = self.ground.store.raise_mark(&slot.version, self.ground.settings.versions) {
+            tracing::warn!(SLOTD_APP = self.name(), "{slot} is cancelled and may be chosen again: {}", error.fault());
+        }
     }
 
     fn clear(&mut self, slot: &SlotName, caller: &Caller) -> Result<(), ApiError> {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -15,7 +15,8 @@ use crate::control::api::{EventKind, Pruned};
 use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
 use crate::inbox::{self, Inbox, InboxSettings};
-use crate::model::{DeploymentId, Fault, Report};
+use crate::model::deployment::Blame;
+use crate::model::{Code, DeploymentId, Fault, Outcome, Report, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
@@ -28,6 +29,9 @@ use super::watch::LiveWatch;
 /// How long an intent that couldn't be brought to an end waits for the next try.
 const RECOVERY_RETRY: Duration = Duration::from_secs(10);
 
+/// How long recovery steps aside for a prune, which is short.
+const PRUNE_FIRST: Duration = Duration::from_secs(1);
+
 /// Questions that may wait for the task.
 const ASKS: usize = 64;
 
@@ -39,6 +43,8 @@ pub struct App<U: UnitControl> {
     pub(super) inbox: Inbox,
     pub(super) work: Work,
     pub(super) queued: Option<Wanted>,
+    /// The slots that somebody has plans with, for a prune under way.
+    pub(super) wanted: watch::Sender<Vec<SlotName>>,
     pub(super) intake: VecDeque<Intake>,
     pub(super) taking: Option<Taking>,
     pub(super) last: Option<Report>,
@@ -91,6 +97,7 @@ pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Du
         inbox,
         work: Work::Nothing,
         queued: None,
+        wanted: watch::Sender::new(Vec::new()),
         intake: VecDeque::new(),
         taking: None,
         last: None,
@@ -129,7 +136,10 @@ impl<U: UnitControl> App<U> {
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
                 Woken::Retry => self.retry(),
-                Woken::Recover => self.recover().await,
+                Woken::Recover => {
+                    self.recover().await;
+                    self.choose();
+                }
                 Woken::Live => self.live_changed().await,
             }
             self.go_on();
@@ -137,7 +147,7 @@ impl<U: UnitControl> App<U> {
     }
 
     async fn woken(&mut self, asked: &mut mpsc::Receiver<Ask>) -> Woken {
-        let accepting = !self.orphaned && self.fault.is_none();
+        let accepting = !self.orphaned && self.barred().is_none();
         tokio::select! {
             ask = asked.recv() => ask.map_or(Woken::Closed, Woken::Asked),
             end = end_of_work(&mut self.work) => end,
@@ -171,14 +181,27 @@ impl<U: UnitControl> App<U> {
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
+        // What became ready just before the last run of slotd ended was perhaps never chosen.
+        self.choose();
         self.go_on();
     }
 
+    /// Goes on with what was left open. While something else is done to the slots it waits: a second driver on an
+    /// open intent would work against the first.
     async fn recover(&mut self) {
         self.recover_at = None;
+        match self.work {
+            Work::Nothing => {}
+            Work::Deploying(_) => return,
+            Work::Pruning(..) => {
+                self.recover_at = Some(Instant::now() + PRUNE_FIRST);
+                return;
+            }
+        }
         match self.ground.recover().await {
             Ok(Some(running)) => {
                 self.fault = None;
+                self.relay(&running);
                 self.work = Work::Deploying(Box::new(running));
             }
             Ok(None) => self.fault = None,
@@ -192,19 +215,28 @@ impl<U: UnitControl> App<U> {
 
     /// Begins what can begin now: the next intake, the queued deployment.
     fn go_on(&mut self) {
-        if self.fault.is_some() {
+        if self.barred().is_some() {
             return;
         }
         self.begin_intake();
+        self.share_wanted();
         if matches!(self.work, Work::Nothing)
             && let Some(wanted) = self.queued.take()
         {
             self.start(wanted);
         }
+        self.share_wanted();
+    }
+
+    /// Lets a prune under way know what has become wanted.
+    pub(super) fn share_wanted(&self) {
+        self.wanted.send_replace(self.wanted_slots());
     }
 
     pub(super) fn start(&mut self, wanted: Wanted) {
+        // It takes the place of whatever was to be tried again or brought to an end.
         self.retry_at = None;
+        self.recover_at = None;
         let report = wanted.report.clone();
         match self.ground.begin(wanted) {
             Ok(running) => {
@@ -234,11 +266,15 @@ impl<U: UnitControl> App<U> {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {
+                self.tell(&driven.report);
+                self.absolve(&driven.report);
+                self.last = Some(driven.report);
                 if driven.open {
                     self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
+                } else if self.fault.is_some() {
+                    // It may have been the way out; if not, the fault is told again.
+                    self.recover().await;
                 }
-                self.tell(&driven.report);
-                self.last = Some(driven.report);
                 self.plan_retry();
                 self.watch_live().await;
                 self.choose();
@@ -248,6 +284,36 @@ impl<U: UnitControl> App<U> {
                 tracing::error!(SLOTD_APP = self.name(), "the deployment was torn: {error}");
                 self.recover().await;
             }
+        }
+    }
+
+    /// A slot that went live although it was quarantined has proved itself: it is a way back from now on.
+    fn absolve(&self, report: &Report) {
+        if report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
+            && let Err(error) = self.ground.store.clear_quarantine(&report.to)
+        {
+            tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
+        }
+    }
+
+    /// What keeps the app from every deployment until it is gone. Being stuck doesn't: a good release is the way out.
+    pub(super) fn barred(&self) -> Option<&Fault> {
+        self.fault.as_ref().filter(|fault| fault.code != Code::Stuck)
+    }
+
+    /// Whether a deployment that couldn't be brought to an end waits for the next try. Only an operator's word goes
+    /// before it.
+    pub(super) fn is_left_open(&self) -> bool {
+        self.recover_at.is_some() && self.fault.is_none()
+    }
+
+    /// The settings file is gone: what is under way ends, nothing else begins.
+    pub(super) fn orphan(&mut self) {
+        self.orphaned = true;
+        self.retry_at = None;
+        if let Some(Wanted { report, .. }) = self.queued.take() {
+            let fault = Fault::new(Code::UnknownApp, "the app's settings file was removed before it began");
+            self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
         }
     }
 
@@ -273,7 +339,10 @@ impl<U: UnitControl> App<U> {
         self.inbox.set(InboxSettings::of(&settings, self.rescan));
         self.place.settings = Arc::clone(&settings);
         self.ground.settings = settings;
-        self.orphaned = false;
+        if self.orphaned {
+            self.orphaned = false;
+            self.plan_retry();
+        }
         self.choose();
     }
 }

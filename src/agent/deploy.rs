@@ -27,6 +27,8 @@ use super::shared::Shared;
 pub struct Wanted {
     /// What people are shown; its id is given.
     pub report: Report,
+    /// An operator named the slot: no release that comes by itself takes its place.
+    pub ordered: bool,
 }
 
 /// A deployment under way.

@@ -7,7 +7,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::control::api::{EventKind, RefusedItem, Uploaded};
 use crate::inbox::{self, Candidate};
-use crate::model::{Code, Fault};
+use crate::model::{Code, Fault, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
@@ -34,6 +34,8 @@ pub(super) enum Bearer {
 /// The artifact that is being taken in.
 pub(super) struct Taking {
     pub(super) file: String,
+    /// The slot that it may become, or is already.
+    pub(super) slot: Option<SlotName>,
     by: String,
     message: Option<String>,
     from: Bearer,
@@ -49,12 +51,13 @@ impl<U: UnitControl> App<U> {
         let Some(Intake { job, from }) = self.intake.pop_front() else { return };
         let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
         let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
+        let slot = intake::version_of(&place, &job).ok().map(SlotName::first);
         let task = tokio::spawn(async move {
             // The semaphore is never closed.
             let _turn = turns.acquire_owned().await.ok();
             intake::take_in(&place, &job).await
         });
-        self.taking = Some(Taking { file, by, message, from, task });
+        self.taking = Some(Taking { file, slot, by, message, from, task });
     }
 
     pub(super) fn dropped(&mut self, batch: inbox::Batch) {
@@ -103,13 +106,20 @@ impl<U: UnitControl> App<U> {
             }
         }
         match (from, result) {
-            (Bearer::Inbox(candidate), Ok(Published::New(record) | Published::Known(record))) => {
-                self.clear_inbox(&candidate).await;
-                self.inbox.accepted(&candidate, &record.slot, &record.artifact).await;
-                self.choose();
+            (Bearer::Inbox(candidate), result) => {
+                match result {
+                    Ok(Published::New(record) | Published::Known(record)) => {
+                        self.clear_inbox(&candidate).await;
+                        self.inbox.accepted(&candidate, &record.slot, &record.artifact).await;
+                    }
+                    Err(refused) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
+                    Err(refused) => self.inbox.refused(&candidate, refused.fault).await,
+                }
+                // Of several that were dropped together only the highest goes: the last of them decides.
+                if !self.intake.iter().any(|intake| matches!(intake.from, Bearer::Inbox(_))) {
+                    self.choose();
+                }
             }
-            (Bearer::Inbox(candidate), Err(refused)) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
-            (Bearer::Inbox(candidate), Err(refused)) => self.inbox.refused(&candidate, refused.fault).await,
             (Bearer::Caller(answer), Ok(published)) => {
                 let uploaded = self.uploaded(&published, &by, message);
                 let _ = answer.send(Ok(uploaded));
@@ -147,13 +157,21 @@ impl<U: UnitControl> App<U> {
         let deployment = queued.map(|report| report.id.clone()).or(running);
         let not_live = match deployment {
             Some(_) => None,
-            None => self
-                .with_rules(|ready, rules| choose::why_not(&slot, ready, rules))
-                .ok()
-                .flatten()
-                .map(|why| why.to_string()),
+            None => Some(match self.with_rules(|ready, rules| choose::why_not(&slot, ready, rules)) {
+                Ok(Some(why)) => why.to_string(),
+                Ok(None) => self.comes_first(),
+                Err(fault) => fault.to_string(),
+            }),
         };
         Uploaded { slot, known, deployment, not_live }
+    }
+
+    /// What a release waits for that could go live.
+    fn comes_first(&self) -> String {
+        match &self.queued {
+            Some(wanted) => format!("{}, which {} asked for, comes first", wanted.report.id, wanted.report.by),
+            None => "the deployment that was left open comes first; see `slotctl status`".to_owned(),
+        }
     }
 
     /// What was refused and lies in the inbox still.

@@ -2,12 +2,11 @@
 
 use tokio::task::JoinError;
 
-use crate::config::AppSettings;
 use crate::control::api::{ApiError, PruneItem, Pruned};
 use crate::control::service::Caller;
-use crate::deployment::points;
+use crate::deployment::intent::{Intent, IntentFile};
 use crate::model::{Code, Fault, SlotName};
-use crate::slots::{KeepInputs, SlotError, SlotStore, keep_set};
+use crate::slots::{KeepInputs, keep_set};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
@@ -20,10 +19,11 @@ impl<U: UnitControl> App<U> {
             let ground = self.ground.clone();
             let wanted = self.wanted_slots();
             tokio::spawn(async move {
-                let running = running_slots(&ground).await;
-                let inputs = inputs(&ground.store, &ground.settings, running, &wanted);
-                let _ =
-                    answer.send(inputs.map(|inputs| shown(&inputs, Vec::new())).map_err(|error| error.fault().into()));
+                let shown = match running_slots(&ground).await {
+                    Some(running) => inputs(&ground, &running, &wanted).map(|inputs| shown(&inputs, Vec::new())),
+                    None => Err(untold()),
+                };
+                let _ = answer.send(shown.map_err(ApiError::from));
             });
             return;
         }
@@ -42,23 +42,30 @@ impl<U: UnitControl> App<U> {
 
     /// After a deployment what retention doesn't keep goes by itself.
     pub(super) fn prune_quietly(&mut self) {
-        if matches!(self.work, Work::Nothing) && self.queued.is_none() && !self.orphaned {
+        let at_rest = matches!(self.work, Work::Nothing) && self.queued.is_none();
+        if at_rest && !self.orphaned && !self.is_left_open() {
             self.begin_prune(None);
         }
     }
 
     fn begin_prune(&mut self, answer: Option<Answer<Pruned>>) {
-        let (ground, wanted) = (self.ground.clone(), self.wanted_slots());
+        self.share_wanted();
+        let (ground, wanted) = (self.ground.clone(), self.wanted.subscribe());
         let task = tokio::spawn(async move {
-            let running = running_slots(&ground).await.ok_or_else(|| {
-                Fault::new(Code::UnitControl, "systemd doesn't tell what runs, so nothing is removed")
-            })?;
+            let running = running_slots(&ground).await.ok_or_else(untold)?;
             let pruned = tokio::task::spawn_blocking(move || {
-                points::pass(points::Side::Before, "prune");
-                let look = || inputs(&ground.store, &ground.settings, Some(running.clone()), &wanted);
-                let before = look().map_err(|error| error.fault())?;
-                let pruned = ground.store.prune(look).map_err(|error| error.fault())?;
-                points::pass(points::Side::After, "prune");
+                let before = inputs(&ground, &running, &wanted.borrow())?;
+                let known: Vec<SlotName> = before.slots.iter().map(|slot| slot.slot.clone()).collect();
+                // Asked anew before each removal: what an operator wants meanwhile stays, and so does what came
+                // meanwhile, which nobody could choose yet.
+                let look = || {
+                    let mut now = inputs(&ground, &running, &wanted.borrow())?;
+                    let came = now.slots.iter().map(|slot| &slot.slot).filter(|slot| !known.contains(slot));
+                    let came: Vec<SlotName> = came.cloned().collect();
+                    now.queued.extend(came);
+                    Ok(now)
+                };
+                let pruned = ground.store.prune(look)?;
                 let warnings = pruned.warnings.iter().map(ToString::to_string).collect();
                 Ok(shown(&before, warnings))
             })
@@ -95,15 +102,17 @@ impl<U: UnitControl> App<U> {
     }
 }
 
-/// What the keep-set depends on, as it is now.
-fn inputs(
-    store: &SlotStore,
-    settings: &AppSettings,
-    running: Option<Vec<SlotName>>,
-    wanted: &[SlotName],
-) -> Result<KeepInputs, SlotError> {
-    let inputs = store.keep_inputs(settings.keep, settings.versions)?;
-    Ok(KeepInputs { running: running.unwrap_or_default(), queued: wanted.to_vec(), ..inputs })
+/// What the keep-set depends on, as it is now. An intent that can't be read is an error: then nothing goes.
+fn inputs<U: UnitControl>(ground: &Ground<U>, running: &[SlotName], wanted: &[SlotName]) -> Result<KeepInputs, Fault> {
+    let intent = IntentFile::of(ground.store.layout()).read().map_err(|error| error.fault())?;
+    let intent = intent.map(|Intent { facts, .. }| (facts.from.map(|side| side.slot), facts.to.slot));
+    let disk = ground.store.keep_inputs(ground.settings.keep, ground.settings.versions);
+    let disk = disk.map_err(|error| error.fault())?;
+    Ok(KeepInputs { running: running.to_vec(), queued: wanted.to_vec(), intent, ..disk })
+}
+
+fn untold() -> Fault {
+    Fault::new(Code::UnitControl, "systemd doesn't tell what runs, so it isn't known what can be removed")
 }
 
 fn shown(inputs: &KeepInputs, warnings: Vec<String>) -> Pruned {

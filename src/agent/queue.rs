@@ -21,6 +21,9 @@ impl<U: UnitControl> App<U> {
 
     /// The same, on the word of whoever brought the newest release.
     pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
+        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.ordered) {
+            return;
+        }
         let chosen = match self.automatic() {
             Ok(Some(chosen)) => chosen,
             Ok(None) => return,
@@ -36,16 +39,27 @@ impl<U: UnitControl> App<U> {
         if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
             return;
         }
+        let brought = brought.filter(|(slot, _)| **slot == chosen);
+        if brought.is_none() && self.was_tried_last(&chosen) {
+            return;
+        }
         let id = self.next_id();
         let (by, message) = match brought {
-            Some((slot, message)) if *slot == chosen => (by, message),
-            _ => ("automatic", None),
+            Some((_, message)) => (by, message),
+            None => ("automatic", None),
         };
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message) });
+        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), ordered: false });
+    }
+
+    /// Whether the last deployment was that of `slot`, in vain. It may have ended before it raised the mark (a masked
+    /// unit, a full disk); it comes again after its pause, not at once and for ever.
+    fn was_tried_last(&self, slot: &SlotName) -> bool {
+        let ended = self.last.as_ref().filter(|last| last.to == *slot).and_then(|last| last.ended.as_ref());
+        ended.is_some_and(|ended| ended.outcome != Outcome::Done)
     }
 
     /// The release that goes live by itself, if one does.
-    fn automatic(&self) -> Result<Option<SlotName>, Fault> {
+    pub(super) fn automatic(&self) -> Result<Option<SlotName>, Fault> {
         if self.orphaned {
             return Ok(None);
         }
@@ -79,14 +93,15 @@ impl<U: UnitControl> App<U> {
     pub(super) fn queue(&mut self, wanted: Wanted) {
         self.retry_at = None;
         self.tell(&wanted.report);
-        if let Some(Wanted { report }) = self.queued.replace(wanted) {
+        if let Some(Wanted { report, .. }) = self.queued.replace(wanted) {
             self.supersede(report);
         }
+        self.share_wanted();
     }
 
     /// Refuses while a deployment is under way or queued, or recovery has not come to an end, naming what is in the way.
     pub(super) fn check_idle(&self) -> Result<(), ApiError> {
-        let in_the_way = match (&self.work, &self.queued, &self.fault) {
+        let in_the_way = match (&self.work, &self.queued, self.barred()) {
             (_, _, Some(fault)) => return Err(fault.clone().into()),
             (Work::Deploying(running), _, _) => running.id.clone(),
             (_, Some(wanted), _) => wanted.report.id.clone(),
@@ -124,7 +139,8 @@ impl<U: UnitControl> App<U> {
         self.retry_at = None;
         let Some(last) = self.last.clone() else { return };
         let gone = self.ground.store.record(&last.to).is_err();
-        if gone || self.ground.current().as_ref() == Some(&last.to) || !matches!(self.work, Work::Nothing) {
+        // What is under way or queued comes first, and what comes of it decides; a prune is only waited for.
+        if gone || self.orphaned || self.ground.current().as_ref() == Some(&last.to) || self.is_deploying() {
             return;
         }
         let id = self.next_id();
@@ -133,7 +149,8 @@ impl<U: UnitControl> App<U> {
             message: last.message.clone(),
             ..new_report(id, last.kind, last.to.clone(), &last.by, None)
         };
-        self.queued = Some(Wanted { report });
+        self.tell(&report);
+        self.queued = Some(Wanted { report, ordered: false });
     }
 
     /// A queued deployment whose place was taken.
@@ -150,10 +167,12 @@ impl<U: UnitControl> App<U> {
             "{} is refused: {fault}",
             report.id
         );
-        self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment);
+        self.last = Some(self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment));
+        self.plan_retry();
     }
 
-    pub(super) fn end_unbegun(&mut self, report: Report, outcome: Outcome, fault: Fault, blame: Blame) {
+    /// Ends a deployment that never began, for people and the history; returns how it stands.
+    pub(super) fn end_unbegun(&mut self, report: Report, outcome: Outcome, fault: Fault, blame: Blame) -> Report {
         let ended = Ended {
             outcome,
             fault: Some(fault),
@@ -164,20 +183,24 @@ impl<U: UnitControl> App<U> {
         };
         let report = Report { state: State::Done, ended: Some(ended), ..report };
         self.tell(&report);
-        let history = self.ground.shared.history.clone();
+        let (history, kept) = (self.ground.shared.history.clone(), report.clone());
         tokio::spawn(async move {
-            if let Err(error) = history.record(&report).await {
-                tracing::warn!("the history lacks {}: {error}", report.id);
+            if let Err(error) = history.record(&kept).await {
+                tracing::warn!("the history lacks {}: {error}", kept.id);
             }
         });
+        report
     }
 
-    /// The slots that an open or queued deployment is about.
+    /// The slots that somebody has plans with: an open or queued deployment, the next try, an intake.
     pub(super) fn wanted_slots(&self) -> Vec<SlotName> {
         let running = match &self.work {
             Work::Deploying(running) => running.slots.clone(),
             Work::Nothing | Work::Pruning(..) => Vec::new(),
         };
-        running.into_iter().chain(self.queued.iter().map(|wanted| wanted.report.to.clone())).collect()
+        let queued = self.queued.iter().map(|wanted| wanted.report.to.clone());
+        let again = self.last.iter().filter(|_| self.retry_at.is_some()).map(|last| last.to.clone());
+        let coming = self.taking.iter().filter_map(|taking| taking.slot.clone());
+        running.into_iter().chain(queued).chain(again).chain(coming).collect()
     }
 }

@@ -54,7 +54,7 @@ impl<U: UnitControl> Registry<U> {
             last: view.last,
             waiting: view.waiting,
             refused: view.refused,
-            notes: view.faults.iter().map(ToString::to_string).chain(view.notes).collect(),
+            notes: view.problem.iter().map(ToString::to_string).chain(view.notes).collect(),
         }
     }
 
@@ -64,7 +64,7 @@ impl<U: UnitControl> Registry<U> {
         if view.orphaned {
             return (AppState::Orphaned, Vec::new());
         }
-        if let Some(fault) = view.faults.iter().find(|fault| fault.code == Code::Stuck) {
+        if let Some(fault) = &view.fault {
             return (degraded(fault.clone()), Vec::new());
         }
         let Some(current) = current else { return (AppState::Empty, Vec::new()) };
@@ -215,7 +215,9 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn deployment(&self, id: &DeploymentId) -> Result<Report, ApiError> {
         let view = self.view(&id.app).await?;
-        if let Some(report) = [view.deployment, view.last].into_iter().flatten().find(|report| report.id == *id) {
+        if let Some(report) =
+            [view.deployment, view.queued, view.last].into_iter().flatten().find(|report| report.id == *id)
+        {
             return Ok(report);
         }
         let past = self.shared.history.deployment(id).await.map_err(|error| ApiError::from(error.fault()))?;

@@ -3,10 +3,12 @@
 use tokio::time::Instant;
 
 use crate::control::api::WaitingItem;
+use crate::model::Timestamp;
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
+use super::retry::{self, Retry};
 
 impl<U: UnitControl> App<U> {
     pub(super) fn view(&self) -> View {
@@ -19,11 +21,13 @@ impl<U: UnitControl> App<U> {
             store: self.ground.store.clone(),
             orphaned: self.orphaned,
             deployment,
+            queued: self.queued.as_ref().map(|wanted| wanted.report.clone()),
             last: self.last.clone(),
             crash_loop: self.live.looping.clone(),
             waiting: self.waiting(),
             refused: self.refused(),
-            faults: self.fault.iter().chain(self.inbox.problem()).cloned().collect(),
+            fault: self.fault.clone(),
+            problem: self.inbox.problem().cloned(),
             notes: vec!["accepts unsigned artifacts from whoever can write to its inbox".into()],
         }
     }
@@ -42,7 +46,29 @@ impl<U: UnitControl> App<U> {
             let rest = at.saturating_duration_since(Instant::now()).as_secs();
             item(&last.to.to_string(), format!("is tried again in {rest} s, for the {} time", nth(last.attempt + 1)))
         });
-        files.chain(taking).chain(turns).chain(queued).chain(retry).collect()
+        files
+            .chain(taking)
+            .chain(turns)
+            .chain(queued)
+            .chain(retry)
+            .chain(self.exhausted())
+            .chain(self.left_open())
+            .collect()
+    }
+
+    /// What was tried often enough: nothing but an operator's word brings it back.
+    fn exhausted(&self) -> Option<WaitingItem> {
+        let last = self.last.as_ref().filter(|last| retry::plan(last, Timestamp::now()) == Retry::Exhausted)?;
+        let (app, to) = (self.name(), &last.to);
+        let reason = format!("was tried {} times; it waits for `slotctl activate {app} {to}`", last.attempt);
+        Some(WaitingItem { what: to.to_string(), reason })
+    }
+
+    fn left_open(&self) -> Option<WaitingItem> {
+        let at = self.recover_at?;
+        let rest = at.saturating_duration_since(Instant::now()).as_secs();
+        let reason = format!("an open deployment, or a broken link, is brought in order in {rest} s");
+        Some(WaitingItem { what: self.name().to_owned(), reason })
     }
 }
 
