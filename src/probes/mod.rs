@@ -101,7 +101,7 @@ impl<U: UnitControl> Prober<U> {
             let Err(miss) = self.attempt(probe, target, timeout).await else { continue };
             let text = text::of(probe, target);
             let seen = ProbeSeen {
-                probe: text.clone(),
+                probe: probe.to_string(),
                 instance: target.instance.clone(),
                 attempts: 1,
                 last: miss.last.clone(),

@@ -73,6 +73,9 @@ struct Run {
 
 /// The last attempt that didn't succeed.
 struct LastMiss {
+    /// As the settings name it, which is the same for every slot.
+    named: String,
+    /// As it asked this instance.
     probe: String,
     miss: Miss,
     at: Timestamp,
@@ -146,11 +149,12 @@ impl<U: UnitControl> Prober<U> {
                 }
                 // A good answer that came too late is none.
                 Ok(()) => break,
-                Err((probe, miss)) => {
+                Err((of, miss)) => {
                     streak = 0;
+                    let (named, probe) = (of.to_string(), text::of(of, claim.target));
                     // An attempt that the deadline cut short says less than the one before it.
                     if miss.kind != MissKind::Silent || last.is_none() || Instant::now() < deadline {
-                        last = Some(LastMiss { probe: probe.clone(), miss: miss.clone(), at: Timestamp::now() });
+                        last = Some(LastMiss { named, probe: probe.clone(), miss: miss.clone(), at: Timestamp::now() });
                     }
                     report(ProofProgress::Missed { attempt: attempts, probe, miss });
                 }
@@ -161,11 +165,11 @@ impl<U: UnitControl> Prober<U> {
     }
 
     /// Asks all probes, in their order, up to the first that misses.
-    async fn ask_all(&self, claim: &Claim<'_>, deadline: Instant) -> Result<(), (String, Miss)> {
+    async fn ask_all<'a>(&self, claim: &Claim<'a>, deadline: Instant) -> Result<(), (&'a Probe, Miss)> {
         for probe in claim.probes {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = self.attempt(probe, claim.target, claim.proof.timeout.min(left)).await;
-            answer.map_err(|miss| (text::of(probe, claim.target), miss))?;
+            answer.map_err(|miss| (probe, miss))?;
         }
         Ok(())
     }
@@ -233,6 +237,7 @@ impl<U: UnitControl> Prober<U> {
     async fn expired(&self, claim: &Claim<'_>, attempts: u32, streak: u32, last: Option<LastMiss>) -> Fault {
         let Claim { probes, proof, target, run } = claim;
         let last = last.unwrap_or_else(|| LastMiss {
+            named: probes.first().map(ToString::to_string).unwrap_or_default(),
             probe: probes.first().map(|probe| text::of(probe, target)).unwrap_or_default(),
             miss: Miss::wrong(format!("{streak} good answers in a row, not {}", proof.successes)),
             at: Timestamp::now(),
@@ -242,7 +247,7 @@ impl<U: UnitControl> Prober<U> {
         let unit = self.units.status(&target.unit).await.ok().map(|status| status.seen(&target.unit));
         let journal = self.units.journal(&run.invocation, MAX_JOURNAL_LINES).await;
         let probe = ProbeSeen {
-            probe: last.probe,
+            probe: last.named,
             instance: target.instance.clone(),
             attempts,
             last: last.miss.last.clone(),
