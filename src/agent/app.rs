@@ -82,6 +82,11 @@ impl AppHandle {
 /// Starts the task of an app: it first goes on with what was left open.
 pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> (AppHandle, JoinHandle<()>) {
     let (asks, asked) = mpsc::channel(ASKS);
+    (AppHandle { asks }, tokio::spawn(new(ground, hub, rescan).run(asked)))
+}
+
+/// An app that has done nothing yet.
+pub(super) fn new<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> App<U> {
     let settings = InboxSettings::of(&ground.settings, rescan);
     let inbox = Inbox::new(ground.store.layout().inbox(), settings, hub, write_fate);
     let place = Place {
@@ -90,7 +95,7 @@ pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Du
         worker: ground.shared.worker.clone(),
     };
     let live = LiveWatch::new(ground.shared.units.clone());
-    let app = App {
+    App {
         ground,
         place,
         orphaned: false,
@@ -107,8 +112,7 @@ pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Du
         live,
         fault: None,
         rescan,
-    };
-    (AppHandle { asks }, tokio::spawn(app.run(asked)))
+    }
 }
 
 /// What woke the task.
@@ -188,7 +192,7 @@ impl<U: UnitControl> App<U> {
 
     /// Goes on with what was left open. While something else is done to the slots it waits: a second driver on an
     /// open intent would work against the first.
-    async fn recover(&mut self) {
+    pub(super) async fn recover(&mut self) {
         self.recover_at = None;
         match self.work {
             Work::Nothing => {}
@@ -214,7 +218,7 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Begins what can begin now: the next intake, the queued deployment.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         if self.barred().is_some() {
             return;
         }
@@ -262,7 +266,7 @@ impl<U: UnitControl> App<U> {
         });
     }
 
-    async fn driven(&mut self, result: Result<Driven, JoinError>) {
+    pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {
