@@ -100,7 +100,8 @@ enum Woken {
 }
 
 impl<U: UnitControl> App<U> {
-    fn new(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> Self {
+    /// An app that has done nothing yet.
+    pub(super) fn new(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> Self {
         let settings = InboxSettings::of(&ground.settings, rescan);
         let inbox = Inbox::new(ground.store.layout().inbox(), settings, hub, write_fate);
         let place = Place {
@@ -192,7 +193,7 @@ impl<U: UnitControl> App<U> {
 
     /// Goes on with what was left open. While something else is done to the slots it waits: a second driver on an
     /// open intent would work against the first.
-    async fn recover(&mut self) {
+    pub(super) async fn recover(&mut self) {
         self.recover_at = None;
         match self.work {
             Work::Nothing => {}
@@ -218,7 +219,7 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Begins what can begin now: the next intake, the queued deployment.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         if self.barred().is_some() {
             return;
         }
@@ -266,7 +267,7 @@ impl<U: UnitControl> App<U> {
         });
     }
 
-    async fn driven(&mut self, result: Result<Driven, JoinError>) {
+    pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {

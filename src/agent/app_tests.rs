@@ -22,6 +22,7 @@ fn app(state: &Path) -> App<FakeUnits> {
     let layout = Layout::new(state.join("state"), state.join("run"), name);
     let (store, _) = SlotStore::open_below(state, layout).expect("store");
     let shared = Shared {
+        stopping: watch::Sender::new(false),
         units: FakeUnits::new(),
         history: History::open(&state.join("history.db")),
         worker: "/nonexistent".into(),

@@ -32,7 +32,7 @@ impl<U: UnitControl> Host<U> {
         let gate = self.settings.name.gate_unit();
         let mut last = None;
         for _ in 0..GATE_TRIES {
-            match self.units.start(&gate, GATE_LIMIT).await.map_err(|error| control(&error))? {
+            match self.units.start(&gate, self.gate_limit()).await.map_err(|error| control(&error))? {
                 JobResult::Done => return Ok(Observed::Nothing),
                 other => last = Some(other),
             }
@@ -61,9 +61,15 @@ impl<U: UnitControl> Host<U> {
         }
         let gate = self.settings.name.gate_unit();
         if self.status(&gate).await?.active == Active::Active {
-            self.units.stop(&gate, GATE_LIMIT).await.map_err(|error| control(&error))?;
+            self.units.stop(&gate, self.gate_limit()).await.map_err(|error| control(&error))?;
         }
         Ok(Observed::Nothing)
+    }
+
+    /// How long the gate may take. Under the hold mark it starts nothing; but it may be waiting still for a broken
+    /// live slot that it was starting before.
+    pub(super) fn gate_limit(&self) -> Duration {
+        GATE_LIMIT + self.limits().start
     }
 
     /// The gate once no job is queued for it. One that stops or restarts the whole app reaches the slots at the same
