@@ -196,6 +196,8 @@ impl<U: UnitControl> App<U> {
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
+        // A kill between the end of an intake and the announcement leaves a release that nobody would think of again.
+        self.choose();
         self.go_on();
     }
 
@@ -409,6 +411,10 @@ impl<U: UnitControl> App<U> {
                 return;
             }
         };
+        // It was tried just now, and failed before it counted as tried: it comes again by its retry or a person's word.
+        if brought.is_none() && self.last.as_ref().is_some_and(|last| last.to == chosen) {
+            return;
+        }
         let busy_with = match &self.work {
             Work::Deploying(running) => running.slots.last() == Some(&chosen),
             Work::Nothing | Work::Pruning(..) => false,
