@@ -3,6 +3,7 @@
 
 mod support;
 
+use slotd::artifact::worker;
 use support::host::{Root, text};
 use support::wait_until;
 use support::world::{PATIENCE, World};
@@ -12,7 +13,7 @@ const IDLE_SECONDS: u32 = 5;
 
 /// System calls that may fall into that time: the watchdog is fed every 15 s, blocking threads that were needed for
 /// files end after 10 s, and each thread is disturbed once by being watched.
-const IDLE_CALLS: u32 = 60;
+const IDLE_CALLS: u32 = 40;
 
 #[test]
 fn a_deployment_starts_no_child_but_the_worker_and_has_nothing_reloaded() {
@@ -50,13 +51,14 @@ fn a_deployment_starts_no_child_but_the_worker_and_has_nothing_reloaded() {
 
     world.host.ok("systemctl stop trace.service bus.service");
     let trace = world.host.ok("cat /root/trace");
-    let called = |word: &str| trace.lines().filter(|line| line.contains(word)).collect::<Vec<_>>();
+    // A call that was refused made nothing; the C library tries clone3 first where a filter knows only clone.
+    let called =
+        |word: &str| trace.lines().filter(|line| line.contains(word) && !line.contains(" = -1 ")).collect::<Vec<_>>();
     let execs: Vec<&str> = [called("execve("), called("execveat(")].concat();
     let forks = ["fork(", "clone(", "clone3("].map(called).concat();
     let children: Vec<&&str> = forks.iter().filter(|line| !line.contains("CLONE_THREAD")).collect();
     assert_eq!((execs.len(), children.len()), (1, 1), "{trace}");
-    assert!(execs[0].contains("\"/usr/bin/slotd\""), "{}", execs[0]);
-    println!("one deployment from a drop, one rollback: {}", execs[0]);
+    assert!(execs[0].contains(&format!("{:?}]", worker::ARGUMENT)), "{}", execs[0]);
 }
 
 #[test]
