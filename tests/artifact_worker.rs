@@ -1,7 +1,4 @@
-//! The unpack worker as a process: its answer, its death, and who dies with whom.
-//!
-//! Without the test harness, since this program is its own worker: with the worker's argument it is one, and
-//! otherwise it runs the stories below one after another.
+//! The unpack worker as a process: its answer, its death, and who dies with whom. The worker is the shipped daemon.
 
 mod artifact_support;
 
@@ -9,7 +6,6 @@ use std::fs;
 use std::future::pending;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use artifact_support::{Header, Tar, World};
@@ -17,27 +13,9 @@ use slotd::artifact::worker::{self, run_in_child};
 use slotd::artifact::{ArtifactError, Format, Manifest};
 use slotd::model::Code;
 
-fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(worker::ARGUMENT) {
-        return worker::main();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
-    runtime.block_on(async {
-        story("a tree comes back with its manifest", gives_a_manifest()).await;
-        story("a refusal comes back whole", gives_a_refusal()).await;
-        story("a worker that dies is told as it died", tells_a_death()).await;
-        story("nonsense for an answer is told", tells_nonsense()).await;
-        story("cancelling kills the worker and leaves nothing", cancels()).await;
-        story("a worker over its time is killed", keeps_the_time()).await;
-        story("a dropped wait kills the worker", dies_with_the_wait()).await;
-        story("the worker dies with its parent", dies_with_the_parent()).await;
-    });
-    ExitCode::SUCCESS
-}
-
-async fn story(name: &str, run: impl Future<Output = ()>) {
-    run.await;
-    println!("story {name} ... ok");
+/// The program that is the worker.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_slotd"))
 }
 
 fn tar() -> Vec<u8> {
@@ -56,21 +34,24 @@ fn script(world: &World, text: &str) -> PathBuf {
     path
 }
 
-async fn gives_a_manifest() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_comes_back_with_its_manifest() {
     let world = World::new(Format::Tar, &tar());
-    let manifest = run(&world, Path::new(worker::THIS_PROGRAM)).await.expect("unpacked");
+    let manifest = run(&world, program()).await.expect("unpacked");
     assert_eq!((manifest.files, manifest.entries.len()), (1, 3));
     manifest.verify(world.dest()).expect("verifies");
 }
 
-async fn gives_a_refusal() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_comes_back_whole() {
     let world = World::new(Format::Tar, &Tar::new().file("a", "x").header(Header::new(b'6', "pipe")).end());
-    let fault = run(&world, Path::new(worker::THIS_PROGRAM)).await.expect_err("refused").fault();
+    let fault = run(&world, program()).await.expect_err("refused").fault();
     assert_eq!((fault.code, fault.evidence.entry.as_deref()), (Code::ArchiveSpecialFile, Some("pipe")));
     world.assert_nothing_left();
 }
 
-async fn tells_a_death() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_is_told_as_it_died() {
     let world = World::new(Format::Tar, &tar());
     let dest = world.dest().display().to_string();
     for (text, code, words) in [
@@ -90,7 +71,8 @@ async fn tells_a_death() {
     assert_eq!(error.code(), Code::FsIo);
 }
 
-async fn tells_nonsense() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_for_an_answer_is_told() {
     let world = World::new(Format::Tar, &tar());
     for text in ["echo hello", "/usr/bin/yes | /usr/bin/tr -d '\\n'", "echo '{\"entry\":{}}'"] {
         let program = script(&world, &format!("read request; {text}; /bin/sleep 600"));
@@ -99,7 +81,8 @@ async fn tells_nonsense() {
     }
 }
 
-async fn cancels() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_kills_the_worker_and_leaves_nothing() {
     let world = World::new(Format::Tar, &tar());
     let mark = world.dest().join("half");
     let program = script(&world, &format!("read request; /bin/mkdir {}; exec /bin/sleep 600", mark.display()));
@@ -110,15 +93,17 @@ async fn cancels() {
     world.assert_nothing_left();
 }
 
-async fn keeps_the_time() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_over_its_time_is_killed() {
     // The worker keeps the limit itself; the parent's own clock is longer, and isn't waited for here.
     let mut world = World::new(Format::Tar, &tar());
     world.job.limits.time = Duration::ZERO;
-    let error = run(&world, Path::new(worker::THIS_PROGRAM)).await.expect_err("too long");
+    let error = run(&world, program()).await.expect_err("too long");
     assert_eq!(error.code(), Code::ArchiveLimit);
 }
 
-async fn dies_with_the_wait() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_wait_kills_the_worker() {
     let world = World::new(Format::Tar, &tar());
     let pid_file = world.dir.path().join("pid");
     let program = script(&world, &format!("echo $$ > {}; exec /bin/sleep 600", pid_file.display()));
@@ -131,14 +116,15 @@ async fn dies_with_the_wait() {
     wait_for("the worker's end", || !is_alive(pid)).await;
 }
 
-async fn dies_with_the_parent() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_dies_with_its_parent() {
     // A worker whose archive is a FIFO that nobody writes to can only be ended from outside.
     let world = World::new(Format::Tar, &tar());
     let fifo = world.dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("FIFO");
     let mut job = world.job.clone();
     job.packed = fifo;
-    let mut child = std::process::Command::new(worker::THIS_PROGRAM)
+    let mut child = std::process::Command::new(program())
         .arg(worker::ARGUMENT)
         .stdin(std::process::Stdio::piped())
         .spawn()

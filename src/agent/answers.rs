@@ -1,5 +1,7 @@
 //! What an app's task answers: the verbs of operators, and what follows from them.
 
+use std::time::Duration;
+
 use crate::config::app::{DeployMode, OnCrashLoop};
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, EventKind, PruneItem, Pruned, RollbackRequest, Uploaded,
@@ -35,11 +37,11 @@ impl<U: UnitControl> App<U> {
                 self.intake.push_back(Intake { job, from: Bearer::Caller(answer) });
             }
             Ask::Activate(request, caller, answer) => {
-                let result = self.activate(request, &caller);
+                let result = self.activate(request, &caller).await;
                 let _ = answer.send(result);
             }
             Ask::Rollback(request, caller, answer) => {
-                let result = self.rollback(request, &caller);
+                let result = self.rollback(request, &caller).await;
                 let _ = answer.send(result);
             }
             Ask::Cancel(caller, answer) => self.cancel(caller, answer),
@@ -103,13 +105,13 @@ impl<U: UnitControl> App<U> {
     }
 
     /// What came of an upload: the deployment that brings it live, or why none does.
-    pub(super) fn uploaded(&mut self, published: &Published) -> Uploaded {
+    pub(super) fn uploaded(&mut self, published: &Published, by: &str, message: Option<String>) -> Uploaded {
         let (record, known) = match published {
             Published::New(record) => (record, false),
             Published::Known(record) => (record, true),
         };
-        self.choose();
         let slot = record.slot.clone();
+        self.choose_for(by, Some((&slot, message)));
         let queued = self.queued.as_ref().map(|wanted| &wanted.report).filter(|report| report.to == slot);
         let running = match &self.work {
             Work::Deploying(running) if running.slots.last() == Some(&slot) => Some(running.id.clone()),
@@ -127,17 +129,17 @@ impl<U: UnitControl> App<U> {
         Uploaded { slot, known, deployment, not_live }
     }
 
-    fn activate(&mut self, request: ActivateRequest, caller: &Caller) -> Result<Accepted, ApiError> {
+    async fn activate(&mut self, request: ActivateRequest, caller: &Caller) -> Result<Accepted, ApiError> {
         let ActivateRequest { slot, message, force } = request;
         self.check_target(&slot, force)?;
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
         self.check_idle()?;
-        Ok(self.accept(Kind::Deploy, slot, caller, message))
+        Ok(self.accept(Kind::Deploy, slot, caller, message).await)
     }
 
-    fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
+    async fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
         let links = self.ground.store.links().map_err(|error| error.fault())?;
         let current = links.current.slot().cloned();
         let target = match request.to {
@@ -158,7 +160,7 @@ impl<U: UnitControl> App<U> {
             return Ok(Accepted::Unchanged { current: target });
         }
         self.check_idle()?;
-        Ok(self.accept(Kind::Rollback, target, caller, request.message))
+        Ok(self.accept(Kind::Rollback, target, caller, request.message).await)
     }
 
     /// Whether `slot` can be made live at all.
@@ -200,10 +202,36 @@ impl<U: UnitControl> App<U> {
         )))
     }
 
-    fn accept(&mut self, kind: Kind, slot: SlotName, caller: &Caller, message: Option<String>) -> Accepted {
+    async fn accept(&mut self, kind: Kind, slot: SlotName, caller: &Caller, message: Option<String>) -> Accepted {
+        let bound = match kind {
+            Kind::Deploy => None,
+            Kind::Rollback => self.bound(&slot).await,
+        };
         let id = self.next_id();
         self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message) });
-        Accepted::Deployment { id, kind, bound: None }
+        Accepted::Deployment { id, kind, bound }
+    }
+
+    /// The longest that going back to `slot` may take, by the units' own limits; `None` if one has no limit, or systemd
+    /// doesn't tell.
+    async fn bound(&self, slot: &SlotName) -> Option<String> {
+        let units = &self.ground.shared.units;
+        let (mut stop, mut start) = (Duration::ZERO, Duration::ZERO);
+        for unit in self.ground.side(&self.ground.current()?).ok()?.unit_names() {
+            stop += units.status(&unit).await.ok()?.stop_limit?;
+        }
+        for unit in self.ground.side(slot).ok()?.unit_names() {
+            start += units.status(&unit).await.ok()?.start_limit?;
+        }
+        let prove = self.ground.settings.proof.deadline;
+        let text = humantime::format_duration;
+        Some(format!(
+            "{}: stop {}, start {}, answer {}",
+            text(stop + start + prove),
+            text(stop),
+            text(start),
+            text(prove)
+        ))
     }
 
     fn is_deploying(&self) -> bool {
@@ -395,7 +423,9 @@ impl<U: UnitControl> App<U> {
                 if self.ground.settings.on_crash_loop == OnCrashLoop::Rollback && self.check_idle().is_ok() {
                     let by = Caller { uid: 0, name: "automatic".into() };
                     let message = Some("the live slot crash-loops".into());
-                    if let Err(error) = self.rollback(RollbackRequest { message, ..RollbackRequest::default() }, &by) {
+                    if let Err(error) =
+                        self.rollback(RollbackRequest { message, ..RollbackRequest::default() }, &by).await
+                    {
                         tracing::error!(SLOTD_APP = self.name(), "the crash loop can't be left: {error}");
                     }
                 }

@@ -76,6 +76,8 @@ pub(super) enum Bearer {
 /// The artifact that is being taken in.
 pub(super) struct Taking {
     pub(super) file: String,
+    by: String,
+    message: Option<String>,
     from: Bearer,
     task: JoinHandle<Result<Published, Refused>>,
 }
@@ -221,13 +223,14 @@ impl<U: UnitControl> App<U> {
         if self.taking.is_none()
             && let Some(Intake { job, from }) = self.intake.pop_front()
         {
-            let (place, turns, file) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes), job.file.clone());
+            let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
+            let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
             let task = tokio::spawn(async move {
                 // The semaphore is never closed.
                 let _turn = turns.acquire_owned().await.ok();
                 intake::take_in(&place, &job).await
             });
-            self.taking = Some(Taking { file, from, task });
+            self.taking = Some(Taking { file, by, message, from, task });
         }
         if matches!(self.work, Work::Nothing)
             && let Some(wanted) = self.queued.take()
@@ -287,7 +290,7 @@ impl<U: UnitControl> App<U> {
     }
 
     async fn taken_in(&mut self, result: Result<Result<Published, Refused>, JoinError>) {
-        let Some(Taking { file, from, .. }) = self.taking.take() else { return };
+        let Some(Taking { file, by, message, from, .. }) = self.taking.take() else { return };
         let result = result.unwrap_or_else(|error| {
             let fault = Fault::new(Code::Internal, format!("the intake of {file} was torn: {error}"));
             Err(Refused { fault, later: true })
@@ -317,7 +320,7 @@ impl<U: UnitControl> App<U> {
             (Bearer::Inbox(candidate), Err(refused)) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
             (Bearer::Inbox(candidate), Err(refused)) => self.inbox.refused(&candidate, refused.fault).await,
             (Bearer::Caller(answer), Ok(published)) => {
-                let uploaded = self.uploaded(&published);
+                let uploaded = self.uploaded(&published, &by, message);
                 let _ = answer.send(Ok(uploaded));
             }
             (Bearer::Caller(answer), Err(refused)) => {
@@ -393,6 +396,11 @@ impl<U: UnitControl> App<U> {
 
     /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
     pub(super) fn choose(&mut self) {
+        self.choose_for("automatic", None);
+    }
+
+    /// The same, on the word of whoever brought the newest release.
+    pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
         let chosen = match self.automatic() {
             Ok(Some(chosen)) => chosen,
             Ok(None) => return,
@@ -409,7 +417,11 @@ impl<U: UnitControl> App<U> {
             return;
         }
         let id = self.next_id();
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, "automatic", None) });
+        let (by, message) = match brought {
+            Some((slot, message)) if *slot == chosen => (by, message),
+            _ => ("automatic", None),
+        };
+        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message) });
     }
 
     /// Puts a deployment in the one place of the queue; what was there is superseded.

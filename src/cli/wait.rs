@@ -81,6 +81,14 @@ pub fn verb(kind: Kind) -> &'static str {
     }
 }
 
+/// A step that took less is bookkeeping, which only `--json` shows.
+const TELLING: Duration = Duration::from_millis(20);
+
+/// Whether a step says something to a person: it failed, took its time, or hasn't ended.
+pub fn is_telling(step: &StepRecord) -> bool {
+    step.fault.is_some() || step.took_ms.is_none_or(|ms| Duration::from_millis(ms) >= TELLING)
+}
+
 /// A step on one line, as `why` shows it too.
 pub fn step_line(step: &StepRecord) -> String {
     let took = step.took_ms.map(|ms| span(Duration::from_millis(ms))).unwrap_or_default();
@@ -167,6 +175,9 @@ impl<'a> View<'a> {
                 break;
             }
             self.shown += 1;
+            if !is_telling(step) {
+                continue;
+            }
             self.live.suspend(|| {
                 self.out.line(step_line(step));
                 if let Some(fault) = &step.fault {

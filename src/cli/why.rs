@@ -11,7 +11,7 @@ use super::ending::{During, Ending, Failure};
 use super::output::field_line;
 use super::status::under_way;
 use super::text::{clock, plain, when};
-use super::wait::{failed_step, step_line, verb};
+use super::wait::{failed_step, is_telling, step_line, verb};
 
 /// `slotctl why`.
 #[derive(Debug, clap::Args)]
@@ -99,7 +99,12 @@ fn deployment(report: &Report, now: Timestamp) -> Vec<String> {
     lines.push(field("asked by", format!("{}, {}{attempt}{message}", plain(&report.by), when(report.queued, now))));
     if !report.steps.is_empty() {
         lines.push(field("steps", String::new()));
-        lines.extend(report.steps.iter().map(|step| format!("  {}", step_line(step))));
+        let telling: Vec<_> = report.steps.iter().filter(|step| is_telling(step)).collect();
+        lines.extend(telling.iter().map(|step| format!("  {}", step_line(step))));
+        match report.steps.len() - telling.len() {
+            0 => {}
+            more => lines.push(format!("    and {more} that took no time; --json shows them")),
+        }
     }
     lines.extend(next_command(report).map(|next| field("next", plain(&next))));
     lines

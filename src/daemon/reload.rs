@@ -62,7 +62,7 @@ fn is_close_after_write(event: &notify::Event) -> bool {
 /// Reads the daemon's own settings again. A broken file leaves the last good ones in force, and health says so; where
 /// things lie doesn't change while the daemon runs.
 pub fn daemon<U: UnitControl>(
-    file: &PathBuf,
+    file: &Path,
     before: &Arc<DaemonSettings>,
     registry: &Registry<U>,
 ) -> Arc<DaemonSettings> {

@@ -51,7 +51,7 @@ pub async fn drive<W: World>(
 ) -> Driven {
     while let Some(effect) = machine.effect().cloned() {
         begin(&mut report, &machine, &effect, world.limit(&effect));
-        world.publish(&report);
+        world.publish(&Report { ended: None, ..report.clone() });
         let (event, late) = step(&machine, &effect, &report, world, verbs).await;
         finish(&mut report, &event);
         // The machine refuses nothing but verbs.
@@ -61,6 +61,7 @@ pub async fn drive<W: World>(
         for verb in late {
             answer(&mut machine, verb);
         }
+        // The record is closed with the result in it; people are told when all is over.
         if let Some(ruling) = machine.ruling().filter(|_| is_closing(&machine)) {
             report.ended = Some(ended(&report, ruling));
         }
@@ -166,7 +167,9 @@ fn next_command(report: &Report, ruling: &Ruling) -> Option<String> {
     Some(match (ruling.outcome, ruling.blame) {
         (Outcome::Done | Outcome::Superseded, _) => return None,
         (Outcome::Stuck, _) => format!("systemctl status '{app}*'; slotctl why {}", report.id),
-        (_, Blame::Release) => format!("slotctl why {}, then deploy a repaired release", report.id),
+        (_, Blame::Release) => {
+            format!("deploy a repaired release; to try this one again: slotctl activate {app} {} --force", report.to)
+        }
         (_, Blame::Environment | Blame::Interruption) => {
             format!(
                 "slotctl why {}; it is tried again by itself, at once by: slotctl activate {app} {}",

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod host;
+#[cfg(feature = "host-tests")]
+pub mod world;
 
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::deployment::Blame;
+use crate::config::app::Proof;
+use crate::model::deployment::{Blame, Kind};
 use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
 use crate::routes::{Backend, Route as _};
@@ -126,11 +127,16 @@ impl<U: UnitControl> Host<U> {
         runs: &Runs,
     ) -> Result<Observed, Failure> {
         let prober = self.prober();
+        let proof = match facts.kind {
+            Kind::Deploy => self.settings.proof,
+            // It had proved itself before: going back only waits until it answers.
+            Kind::Rollback => Proof { successes: 1, stable_for: Duration::ZERO, ..self.settings.proof },
+        };
         let mut proved = Runs::new();
         for (unit, instance) in instances {
             let target = self.target(unit.clone(), instance.clone());
-            let (run, settings) = (runs.get(unit).map(String::as_str), &self.settings);
-            match prober.prove(&settings.probes, &settings.proof, &target, run, &mut |_| {}).await {
+            let run = runs.get(unit).map(String::as_str);
+            match prober.prove(&self.settings.probes, &proof, &target, run, &mut |_| {}).await {
                 Ok(proof) => proved.insert(unit.clone(), proof.invocation),
                 Err(fault) => return Err(self.candidate_failure(facts, unit, fault).await),
             };
