@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::deployment::{Ended, StepRecord, Waiting};
 use crate::model::{Blame, Code, Fault, Outcome, Report, State, Timestamp};
+use crate::points;
 
 use super::effect::{Effect, Kind};
 use super::machine::{Event, Failure, Machine, Refused};
-use super::points;
 use super::stage::Ruling;
 use super::world::{Context, World};
 

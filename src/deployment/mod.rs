@@ -12,7 +12,6 @@ pub mod effect;
 pub mod host;
 pub mod intent;
 pub mod machine;
-pub mod points;
 mod script;
 pub mod side;
 #[cfg(test)]
