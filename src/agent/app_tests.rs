@@ -23,7 +23,7 @@ fn app(state: &Path) -> App<FakeUnits> {
     let (store, _) = SlotStore::open_below(state, layout).expect("store");
     let shared = Shared {
         units: FakeUnits::new(),
-        history: History::open(&state.join("history.db")),
+        history: History::open(state.join("history.db")),
         worker: "/nonexistent".into(),
         events: Events::new(),
         intakes: intakes(),
