@@ -4,10 +4,12 @@
 //! be left half-way ([`Effect::is_interruptible`]); what waits for systemd or for a probe may.
 
 mod evidence;
+mod gate;
 mod records;
 mod unit;
 
-pub use unit::{is_awake, target};
+pub use gate::is_awake;
+pub use unit::target;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -16,25 +16,14 @@ use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 use super::super::machine::{Failure, Observed};
 use super::super::stage::{Facts, Live, Runs, Side, Stage};
 use super::super::world::Context;
+use super::gate::is_awake;
 use super::{Host, Limits, START_SLACK, environment, release};
-
-/// How often a gate is started that was just on its way down from a failure of its own.
-const GATE_TRIES: u32 = 3;
-
-/// How long the gate may take under the hold mark, where it starts nothing.
-const GATE_LIMIT: Duration = Duration::from_secs(45);
 
 /// For how long a live slot may answer badly in the soak time before it counts.
 const SOAK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the restored slot is asked about the probe that the candidate failed.
 const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long somebody's stop or restart of the whole app is waited for: most stops end sooner, and the step has to.
-const HAND_LIMIT: Duration = Duration::from_secs(20);
-
-/// Between two looks at it.
-const HAND_LOOK: Duration = Duration::from_millis(100);
 
 impl<U: UnitControl> Host<U> {
     /// Sees that systemd has the units, and learns their limits.
@@ -54,21 +43,6 @@ impl<U: UnitControl> Host<U> {
         self.set_limits(limits);
         self.route.prepare().await.map_err(environment)?;
         Ok(Observed::Nothing)
-    }
-
-    /// Sees to it that the gate is active. Under the hold mark it starts nothing; one that paces itself after
-    /// failures of its own ends first, cut short by the mark.
-    pub(super) async fn start_gate(&self) -> Result<Observed, Failure> {
-        let gate = self.settings.name.gate_unit();
-        let mut last = None;
-        for _ in 0..GATE_TRIES {
-            match self.units.start(&gate, GATE_LIMIT).await.map_err(|error| control(&error))? {
-                JobResult::Done => return Ok(Observed::Nothing),
-                other => last = Some(other),
-            }
-        }
-        let fault = Fault::new(Code::UnitStart, format!("{gate} doesn't start: {last:?}"));
-        Err(environment(self.with_unit(fault, &gate).await))
     }
 
     /// Whether the app is up, and which probe its live slot fails, if it fails one.
@@ -110,6 +84,7 @@ impl<U: UnitControl> Host<U> {
                 return Err(environment(fault));
             }
             if !status.is_up() {
+                self.see_awake().await?;
                 self.units.reset_failed(unit).await.map_err(|error| control(&error))?;
                 let limit = status.start_limit.unwrap_or_default() + START_SLACK;
                 let result = self.units.start(unit, limit).await;
@@ -226,20 +201,6 @@ impl<U: UnitControl> Host<U> {
         Ok(Observed::Again { failed_probe: None })
     }
 
-    /// Stops the gate if nothing of the app runs: an active gate over a dead slot makes clients hang.
-    pub(super) async fn rest(&self, facts: &Facts) -> Result<Observed, Failure> {
-        for unit in self.units_of_app(facts).await? {
-            if !self.status(&unit).await?.is_down() {
-                return Ok(Observed::Nothing);
-            }
-        }
-        let gate = self.settings.name.gate_unit();
-        if self.status(&gate).await?.active == Active::Active {
-            self.units.stop(&gate, GATE_LIMIT).await.map_err(|error| control(&error))?;
-        }
-        Ok(Observed::Nothing)
-    }
-
     pub(super) async fn status(&self, unit: &UnitName) -> Result<UnitStatus, Failure> {
         self.units.status(unit).await.map_err(|error| control(&error))
     }
@@ -265,7 +226,7 @@ impl<U: UnitControl> Host<U> {
     }
 
     /// The loaded units of the templates that either side uses.
-    async fn units_of_app(&self, facts: &Facts) -> Result<Vec<UnitName>, Failure> {
+    pub(super) async fn units_of_app(&self, facts: &Facts) -> Result<Vec<UnitName>, Failure> {
         let sides = facts.from.iter().chain([&facts.to]);
         let mut patterns: Vec<String> =
             sides.flat_map(|side| &side.units).map(|unit| format!("{}*.service", unit.name)).collect();
@@ -332,19 +293,6 @@ impl<U: UnitControl> Host<U> {
         let rests = self.decided_gate().await.is_ok_and(|gate| !is_awake(&gate));
         Failure { fault, blame: Blame::Operator, rests }
     }
-
-    /// The gate once no job is queued for it. One that stops or restarts the whole app reaches the slots at the same
-    /// time: only its end tells what that hand wanted, and a start of ours would cancel it.
-    async fn decided_gate(&self) -> Result<UnitStatus, Failure> {
-        let (gate, end) = (self.settings.name.gate_unit(), Instant::now() + HAND_LIMIT);
-        loop {
-            let status = self.status(&gate).await?;
-            if !status.job || Instant::now() >= end {
-                return Ok(status);
-            }
-            tokio::time::sleep(HAND_LOOK).await;
-        }
-    }
 }
 
 /// Whom the probes ask, and by which path: that of its release, where it names one.
@@ -352,11 +300,6 @@ pub fn target(store: &SlotStore, unit: UnitName, instance: InstanceName) -> Targ
     // A record that can't be read now leaves the path of the settings.
     let health_path = store.record(&instance.slot).ok().and_then(|record| record.release.health_path);
     Target { app: store.layout().app().clone(), unit, instance, health_path }
-}
-
-/// Whether the gate says that the app is meant to run.
-pub fn is_awake(gate: &UnitStatus) -> bool {
-    matches!(gate.active, Active::Active | Active::Activating | Active::Reloading)
 }
 
 /// With `Restart=always` an end of its own leads to `activating`; only a stop job leads to `inactive`.
@@ -381,7 +324,7 @@ fn probe_of(fault: &Fault) -> Option<String> {
 }
 
 /// systemd didn't do or say what was asked: not the release's fault.
-fn control(error: &UnitError) -> Failure {
+pub(super) fn control(error: &UnitError) -> Failure {
     environment(Fault::new(
         match error {
             UnitError::NotFound(_) => Code::UnitMissing,
