@@ -24,7 +24,7 @@ fn app(state: &Path) -> App<FakeUnits> {
     let shared = Shared {
         stopping: watch::Sender::new(false),
         units: FakeUnits::new(),
-        history: History::open(&state.join("history.db")),
+        history: History::open(state.join("history.db")),
         worker: "/nonexistent".into(),
         events: Events::new(),
         intakes: intakes(),
