@@ -131,7 +131,7 @@ impl Rig {
         let drop_ins = "/etc/systemd/system/slotd.service.d";
         world.host.write(&format!("{drop_ins}/crash.conf"), format!("[Service]\nRestartSec=100ms\n{environment}\n"));
         if profile == Profile::Root {
-            world.host.write(&format!("{drop_ins}/root.conf"), include_str!("../../systemd/profile-root.conf"));
+            world.host.ok(&format!("cp /usr/share/slotd/profile-root.conf {drop_ins}"));
             world.host.write("/etc/slotd/slotd.toml", "profile = \"root\"\n");
         }
         world.host.ok(&format!("install -d -m 0777 {DIR} && systemctl daemon-reload"));
