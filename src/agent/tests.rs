@@ -1,4 +1,6 @@
 //! An app's task on real slots and a scripted systemd: what it does by itself, and what it answers.
+//!
+//! Longer than other files: the stories share one site, and are read side by side.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::units::{Active, JobResult, UnitControl, UnitStatus};
 
 use super::super::machine::{Failure, Observed};
 use super::super::stage::Facts;
-use super::unit::control;
+use super::blame::control;
 use super::{Host, environment};
 
 /// How often a gate is started that was just on its way down from a failure of its own.

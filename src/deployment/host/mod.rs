@@ -3,6 +3,7 @@
 //! Each effect asks for what is and does what is missing. Work on files runs on a blocking thread, and none of it may
 //! be left half-way ([`Effect::is_interruptible`]); what waits for systemd or for a probe may.
 
+mod blame;
 mod evidence;
 mod gate;
 mod records;
