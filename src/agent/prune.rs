@@ -54,12 +54,12 @@ impl<U: UnitControl> App<U> {
         let task = tokio::spawn(async move {
             let running = running_slots(&ground).await.ok_or_else(untold)?;
             let pruned = tokio::task::spawn_blocking(move || {
-                let before = inputs(&ground, &running, &wanted.borrow())?;
+                let before = inputs(&ground, &running, &wanted.borrow().clone())?;
                 let known: Vec<SlotName> = before.slots.iter().map(|slot| slot.slot.clone()).collect();
                 // Asked anew before each removal: what an operator wants meanwhile stays, and so does what came
                 // meanwhile, which nobody could choose yet.
                 let look = || {
-                    let mut now = inputs(&ground, &running, &wanted.borrow())?;
+                    let mut now = inputs(&ground, &running, &wanted.borrow().clone())?;
                     let came = now.slots.iter().map(|slot| &slot.slot).filter(|slot| !known.contains(slot));
                     let came: Vec<SlotName> = came.cloned().collect();
                     now.queued.extend(came);

@@ -17,7 +17,7 @@ use super::stage::Ruling;
 use super::world::{Context, World};
 
 /// Beyond an effect's own bound: then the world broke its word, and the step is given up.
-const GRACE: Duration = Duration::from_secs(30);
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// What an operator may say to a deployment under way.
 #[derive(Debug)]

@@ -145,7 +145,14 @@ impl Effect {
     pub fn is_interruptible(&self) -> bool {
         matches!(
             self.kind(),
-            Kind::Verify | Kind::AskLive | Kind::Start | Kind::Prove | Kind::AskOutside | Kind::Soak | Kind::Confirm
+            Kind::Verify
+                | Kind::Gate
+                | Kind::AskLive
+                | Kind::Start
+                | Kind::Prove
+                | Kind::AskOutside
+                | Kind::Soak
+                | Kind::Confirm
         )
     }
 }

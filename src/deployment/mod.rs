@@ -16,6 +16,8 @@ mod script;
 pub mod side;
 #[cfg(test)]
 pub mod sim;
+#[cfg(test)]
+pub mod site;
 pub mod stage;
 pub mod world;
 

@@ -2,8 +2,10 @@
 //! recovery rule.
 
 use std::process::Output;
+use std::sync::Mutex;
 
 use serde_json::Value;
+use slotd::config::Profile;
 use slotd::model::Exit;
 
 use super::support::host::{Root, shown, text};
@@ -54,9 +56,6 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// All of them.
-    pub const ALL: [Scenario; 4] = [Scenario::Good, Scenario::ProbeFails, Scenario::Rollback, Scenario::Prune];
-
     /// The settings that make it reach its points, and quickly.
     fn settings(self) -> String {
         let (timeout, deadline, soak, keep) = match self {
@@ -99,45 +98,68 @@ pub struct Seen {
 
 /// A host for many deaths.
 pub struct Rig {
-    world: World,
+    /// The host.
+    pub world: World,
+    /// By whose settings the app goes.
+    set_up: Mutex<Option<Scenario>>,
 }
 
 impl Rig {
-    /// slotd as user `slotd`.
+    /// slotd with an app that has all the slots of the scenarios.
     #[track_caller]
-    pub fn boot(hint: &str) -> Rig {
-        Rig::boot_with(hint, "")
+    pub fn boot(hint: &str, profile: Profile) -> Rig {
+        let rig = Rig::empty(hint, profile);
+        let world = &rig.world;
+        world.add_app(APP, PORT);
+        rig.set_up(Scenario::Good);
+        for version in GOOD {
+            world.live(APP, PORT, version);
+        }
+        rig.set_up(Scenario::ProbeFails);
+        let ill = world.artifact(APP, ILL, "health-500");
+        let deployed = world.deploy(APP, &ill);
+        assert_eq!(deployed.status.code(), Some(Exit::RolledBack as i32), "{}", shown(&deployed));
+        world.fetch(&world.artifact(APP, OLD, ""));
+        rig
     }
 
-    /// slotd with further lines in the `[Service]` section of its unit.
+    /// slotd without an app.
     #[track_caller]
-    pub fn boot_with(hint: &str, lines: &str) -> Rig {
+    pub fn empty(hint: &str, profile: Profile) -> Rig {
         let world = World::installed(hint, Root::Own);
         let environment = format!("Environment=SLOTD_CRASH_AT={DIR}/at SLOTD_CRASH_LOG={DIR}/log");
-        let drop_in = format!("[Service]\nRestartSec=100ms\n{environment}\n{lines}");
-        world.host.write("/etc/systemd/system/slotd.service.d/crash.conf", drop_in);
-        if lines.contains("User=root") {
+        let drop_ins = "/etc/systemd/system/slotd.service.d";
+        world.host.write(&format!("{drop_ins}/crash.conf"), format!("[Service]\nRestartSec=100ms\n{environment}\n"));
+        if profile == Profile::Root {
+            world.host.ok(&format!("cp /usr/share/slotd/profile-root.conf {drop_ins}"));
             world.host.write("/etc/slotd/slotd.toml", "profile = \"root\"\n");
         }
         world.host.ok(&format!("install -d -m 0777 {DIR} && systemctl daemon-reload"));
         world.host.ok("systemctl enable --now slotd.socket slotd.service");
-        world.add_app(APP, PORT);
-        let rig = Rig { world };
-        rig.set_up(Scenario::Good);
-        for version in GOOD {
-            rig.world.live(APP, PORT, version);
-        }
-        rig.set_up(Scenario::ProbeFails);
-        let ill = rig.world.artifact(APP, ILL, "health-500");
-        let deployed = rig.world.deploy(APP, &ill);
-        assert_eq!(deployed.status.code(), Some(Exit::RolledBack as i32), "{}", shown(&deployed));
-        rig.world.fetch(&rig.world.artifact(APP, OLD, ""));
-        rig
+        Rig { world, set_up: Mutex::new(None) }
     }
 
-    /// Brings settings and slots to where `scenario` begins; to be called when the scenario changes.
+    /// slotd dies at the `passing`-th passing of `point` from now on.
     #[track_caller]
-    pub fn set_up(&self, scenario: Scenario) {
+    pub fn arm(&self, point: &str, passing: usize) {
+        self.world.host.ok(&format!("umask 0; echo '{point} {passing}' >{DIR}/.at; mv {DIR}/.at {DIR}/at"));
+    }
+
+    /// Waits until slotd has died at the armed point.
+    #[track_caller]
+    pub fn expect_dead(&self, point: &str) {
+        wait_until(&format!("a death at {point}"), PATIENCE, || {
+            let armed = text(&self.world.host.sh(&format!("cat {DIR}/at 2>/dev/null")));
+            if armed.is_empty() { Ok(()) } else { Err(format!("{armed}; {}", self.world.journal())) }
+        });
+    }
+
+    /// Brings the settings to what `scenario` needs.
+    #[track_caller]
+    fn set_up(&self, scenario: Scenario) {
+        if self.set_up.lock().expect("no other user").replace(scenario) == Some(scenario) {
+            return;
+        }
         self.world.settings(APP, &scenario.settings());
         // Broken settings would leave those of the scenario before in force.
         self.world.ok(&format!("check {APP}"));
@@ -165,11 +187,10 @@ impl Rig {
         let (before, words, done) = self.prepare(scenario);
         let unbegun = point == "before:announce" && passing == 1;
         let expected = if unbegun { Expected::nothing_of(&before) } else { done };
-        let output = self.world.host.sh(&format!(
-            "umask 0; echo '{point} {passing}' >{DIR}/.at; mv {DIR}/.at {DIR}/at; timeout 60 slotctl {words}"
-        ));
+        self.arm(point, passing);
+        let output = self.world.host.sh(&format!("timeout 60 slotctl {words}"));
         let story = || format!("{scenario:?}, {point} {passing}: slotctl {words}: {}", shown(&output));
-        eprintln!("{}", story());
+        eprintln!("{scenario:?}, {point} {passing}: slotctl {words}: {}", output.status);
         self.expect(&expected, before.restarts + 1);
         if scenario == Scenario::Prune {
             self.expect_prunable(&expected);
@@ -182,6 +203,7 @@ impl Rig {
     /// Does what `scenario` needs beforehand. How the host looks, the words that begin it, and its regular end.
     #[track_caller]
     fn prepare(&self, scenario: Scenario) -> (Seen, String, Expected) {
+        self.set_up(scenario);
         match scenario {
             Scenario::ProbeFails => {
                 // So that the verdict is made anew.
