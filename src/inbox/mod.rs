@@ -75,6 +75,7 @@ pub struct Inbox {
     hub: WatchHub,
     write: WriteFile,
     watch: Option<(InboxWatch, (u64, u64))>,
+    beginning: Option<JoinHandle<io::Result<(InboxWatch, (u64, u64))>>>,
     /// A look under way; a dropped call leaves it to the next, so that callers in a hurry don't start it anew for ever.
     looking: Option<JoinHandle<io::Result<Scan>>>,
     settle: Settle,
@@ -113,6 +114,7 @@ impl Inbox {
             hub,
             write,
             watch: None,
+            beginning: None,
             looking: None,
             settle,
             memory: Memory::default(),
@@ -222,15 +224,23 @@ impl Inbox {
         if self.watch.is_some() {
             return;
         }
-        // What happens before it begins isn't heard.
-        self.settle.missed_something();
-        let (hub, dir) = (self.hub.clone(), self.dir.clone());
-        let begin = move || {
-            let watch = hub.watch(&dir).map_err(io::Error::other)?;
-            let metadata = std::fs::metadata(&dir)?;
-            Ok((watch, (metadata.dev(), metadata.ino())))
+        let beginning = match &mut self.beginning {
+            Some(beginning) => beginning,
+            None => {
+                // What happens before it begins isn't heard.
+                self.settle.missed_something();
+                let (hub, dir) = (self.hub.clone(), self.dir.clone());
+                let begin = move || {
+                    let watch = hub.watch(&dir).map_err(io::Error::other)?;
+                    let metadata = std::fs::metadata(&dir)?;
+                    Ok((watch, (metadata.dev(), metadata.ino())))
+                };
+                self.beginning.insert(tokio::task::spawn_blocking(begin))
+            }
         };
-        match blocking(begin).await {
+        let begun = beginning.await.map_err(io::Error::other).and_then(|begun| begun);
+        self.beginning = None;
+        match begun {
             Ok(watch) => {
                 self.watch = Some(watch);
                 self.retry = RETRY.0;
