@@ -65,7 +65,7 @@ fn killed_for_good_in_mid_deployment_it_leaves_apps_that_serve_after_the_hold_ma
             other => Err(other.to_owned()),
         }
     });
-    world.host.ok("systemctl mask slotd.service slotd.socket 2>&1 && systemctl kill -s KILL slotd.service");
+    world.host.ok("systemctl mask slotd.service 2>&1 && systemctl kill -s KILL slotd.service");
     let killed = Instant::now();
 
     // A step's own limit, 30 s for what systemd takes beside it, and 40 s more: no mark lasts longer.

@@ -149,10 +149,10 @@ fn a_crash_loop_of_the_live_slot_is_told_and_its_end_too() {
     let status = until_word(&world, "web", "online");
     assert_eq!(status["current"], "2.0.0");
     wait_until("both events", PATIENCE, || {
-        let events = String::from_utf8_lossy(&world.host.read("/root/events")).into_owned();
+        let events = world.host.ok("grep '\"event\":\"app\"' /root/events || true");
         let of_app = |state: &str| {
             let line =
-                |line: &&str| line.contains(r#""kind":"app""#) && line.contains(&format!(r#""state":"{state}""#));
+                |line: &&str| line.contains(r#""event":"app""#) && line.contains(&format!(r#""state":"{state}""#));
             events.lines().position(|text| line(&text))
         };
         match (of_app("degraded"), of_app("online")) {
