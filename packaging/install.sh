@@ -8,6 +8,7 @@
 #   /usr/lib/slotd/slotd-gate                     called by units only, which name it so
 #   /usr/lib/systemd/system/                      slotd.service, slotd.socket, slotd-settle@.service
 #   /usr/lib/sysusers.d, /usr/lib/tmpfiles.d      slotd.conf each
+#   /usr/share/man                                slotctl(1), slotd-app(5), slotd(8), slotd-gate(8)
 #   /etc/slotd/slotd.toml, apps/, keys/           the administrator's; what is there already stays as it is
 set -eu
 
@@ -29,6 +30,9 @@ for unit in slotd.service slotd.socket slotd-settle@.service; do
 done
 install -D -m 0644 -t "$dest/usr/lib/sysusers.d" "$here/packaging/sysusers.d/slotd.conf"
 install -D -m 0644 -t "$dest/usr/lib/tmpfiles.d" "$here/packaging/tmpfiles.d/slotd.conf"
+for page in slotctl.1 slotd-app.5 slotd.8 slotd-gate.8; do
+    install -D -m 0644 -t "$dest/usr/share/man/man${page##*.}" "$here/packaging/man/$page"
+done
 install -d -m 0755 "$dest/etc/slotd" "$dest/etc/slotd/apps" "$dest/etc/slotd/keys"
 if [ ! -e "$dest/etc/slotd/slotd.toml" ]; then
     install -m 0644 "$here/packaging/slotd.toml" "$dest/etc/slotd/slotd.toml"

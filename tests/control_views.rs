@@ -53,6 +53,7 @@ fn evidence() -> Fault {
     Fault::new(Code::ProbeFailed, "3.0.0 gave wrong answers up to the deadline").with(Evidence {
         probe: Some(ProbeSeen {
             probe: "http http://127.0.0.1:8080/health".into(),
+            asked: None,
             instance: slot("3.0.0").instance(1),
             attempts: 121,
             last: "503 Service Unavailable: \u{1b}[31mno database".into(),

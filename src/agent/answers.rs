@@ -1,23 +1,22 @@
-//! What an app's task answers: the verbs of operators, and what follows from them.
+//! What an app's task answers: the verbs of operators.
 
 use std::time::Duration;
 
-use crate::config::app::{DeployMode, OnCrashLoop};
-use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, EventKind, PruneItem, Pruned, RollbackRequest, Uploaded,
-};
+use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
-use crate::deployment::{Verb, points};
-use crate::model::deployment::{Blame, Ended, Kind};
-use crate::model::{AppState, Code, Fault, Outcome, Report, SlotName, State, Timestamp};
-use crate::slots::{Entry, KeepInputs, Published, SlotError, SlotStore, Stored, keep_set};
+use crate::deployment::Verb;
+use crate::model::deployment::{Blame, Kind};
+use crate::model::{Code, Fault, Outcome, SlotName};
 use crate::units::UnitControl;
 
-use super::app::{App, Bearer, Intake, Work};
-use super::ask::{Answer, Ask, View};
-use super::choose::{self, Ready, Rules};
+use super::app::{App, Work};
+use super::ask::{Answer, Ask};
 use super::deploy::{Wanted, new_report};
 use super::intake::{Job, Source};
+use super::intake_queue::{Bearer, Intake};
+
+/// How long systemd may take to tell the units' limits before a rollback is accepted without its bound.
+const BOUND_PATIENCE: Duration = Duration::from_secs(2);
 
 impl<U: UnitControl> App<U> {
     pub(super) async fn asked(&mut self, ask: Ask) {
@@ -26,6 +25,11 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(self.view());
             }
             Ask::Upload(path, query, caller, answer) => {
+                if let Err(error) = self.check_upload() {
+                    let _ = crate::durable::remove_file(&path);
+                    let _ = answer.send(Err(error));
+                    return;
+                }
                 let job = Job {
                     source: Source::Upload(path),
                     file: query.file,
@@ -50,83 +54,8 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(self.clear(&slot, &caller));
             }
             Ask::Settings(settings) => self.set(settings),
-            Ask::Orphan => self.orphaned = true,
+            Ask::Orphan => self.orphan(),
         }
-    }
-
-    fn view(&self) -> View {
-        let deployment = match &self.work {
-            Work::Deploying(running) => running.shown.borrow().clone(),
-            Work::Nothing | Work::Pruning(..) => self.queued.as_ref().map(|wanted| wanted.report.clone()),
-        };
-        View {
-            settings: self.ground.settings.clone(),
-            store: self.ground.store.clone(),
-            orphaned: self.orphaned,
-            deployment,
-            last: self.last.clone(),
-            crash_loop: self.live.looping.clone(),
-            waiting: self.waiting(),
-            refused: self.refused(),
-            faults: self.fault.iter().chain(self.inbox.problem()).cloned().collect(),
-            notes: vec!["accepts unsigned artifacts from whoever can write to its inbox".into()],
-        }
-    }
-
-    /// The slots that could go live.
-    fn ready(&self) -> Result<Vec<Ready>, Fault> {
-        let slots = self.ground.store.slots().map_err(|error| error.fault())?;
-        let ready = |entry: Entry| match entry.stored {
-            Stored::Slot(_) => Some(Ready { slot: entry.name, quarantined: entry.quarantine.is_some() }),
-            Stored::Refused(_) | Stored::Damaged(_) => None,
-        };
-        Ok(slots.into_iter().filter_map(ready).collect())
-    }
-
-    /// The release that goes live by itself, if one does.
-    pub(super) fn automatic(&self) -> Result<Option<SlotName>, Fault> {
-        if self.orphaned {
-            return Ok(None);
-        }
-        self.with_rules(|ready, rules| choose::automatic(ready, rules).cloned())
-    }
-
-    fn with_rules<T>(&self, look: impl FnOnce(&[Ready], &Rules<'_>) -> T) -> Result<T, Fault> {
-        let ready = self.ready()?;
-        let mark = self.ground.store.mark().map_err(|error| error.fault())?;
-        let current = self.ground.current();
-        let rules = Rules {
-            deploy: self.ground.settings.deploy,
-            order: self.ground.settings.versions,
-            mark: mark.as_ref().map(|mark| &mark.highest),
-            current: current.as_ref(),
-        };
-        Ok(look(&ready, &rules))
-    }
-
-    /// What came of an upload: the deployment that brings it live, or why none does.
-    pub(super) fn uploaded(&mut self, published: &Published, by: &str, message: Option<String>) -> Uploaded {
-        let (record, known) = match published {
-            Published::New(record) => (record, false),
-            Published::Known(record) => (record, true),
-        };
-        let slot = record.slot.clone();
-        self.choose_for(by, Some((&slot, message)));
-        let queued = self.queued.as_ref().map(|wanted| &wanted.report).filter(|report| report.to == slot);
-        let running = match &self.work {
-            Work::Deploying(running) if running.slots.last() == Some(&slot) => Some(running.id.clone()),
-            _ => None,
-        };
-        let deployment = queued.map(|report| report.id.clone()).or(running);
-        let not_live = match deployment {
-            Some(_) => None,
-            None => self
-                .with_rules(|ready, rules| choose::why_not(&slot, ready, rules))
-                .ok()
-                .flatten()
-                .map(|why| why.to_string()),
-        };
-        Uploaded { slot, known, deployment, not_live }
     }
 
     async fn activate(&mut self, request: ActivateRequest, caller: &Caller) -> Result<Accepted, ApiError> {
@@ -139,7 +68,7 @@ impl<U: UnitControl> App<U> {
         Ok(self.accept(Kind::Deploy, slot, caller, message).await)
     }
 
-    async fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
+    pub(super) async fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
         let links = self.ground.store.links().map_err(|error| error.fault())?;
         let current = links.current.slot().cloned();
         let target = match request.to {
@@ -163,12 +92,23 @@ impl<U: UnitControl> App<U> {
         Ok(self.accept(Kind::Rollback, target, caller, request.message).await)
     }
 
+    /// Whether an artifact can be taken in at all: nobody is left waiting for one that can't.
+    fn check_upload(&self) -> Result<(), ApiError> {
+        self.check_settings()?;
+        self.barred().map_or(Ok(()), |fault| Err(fault.clone().into()))
+    }
+
+    fn check_settings(&self) -> Result<(), ApiError> {
+        match self.orphaned {
+            true => Err(ApiError::new(Code::UnknownApp, format!("the settings file of {} is gone", self.name()))
+                .next(format!("restore /etc/slotd/apps/{}.toml", self.name()))),
+            false => Ok(()),
+        }
+    }
+
     /// Whether `slot` can be made live at all.
     fn check_target(&self, slot: &SlotName, force: bool) -> Result<(), ApiError> {
-        if self.orphaned {
-            return Err(ApiError::new(Code::UnknownApp, format!("the settings file of {} is gone", self.name()))
-                .next(format!("restore /etc/slotd/apps/{}.toml", self.name())));
-        }
+        self.check_settings()?;
         let entry = self.ground.store.slot(slot).ok_or_else(|| {
             ApiError::new(Code::UnknownSlot, format!("{} has no slot {slot}", self.name()))
                 .next(format!("slotctl list {}", self.name()))
@@ -188,27 +128,13 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    fn check_idle(&self) -> Result<(), ApiError> {
-        let in_the_way = match (&self.work, &self.queued, &self.fault) {
-            (_, _, Some(fault)) => return Err(fault.clone().into()),
-            (Work::Deploying(running), _, _) => running.id.clone(),
-            (_, Some(wanted), _) => wanted.report.id.clone(),
-            (Work::Nothing | Work::Pruning(..), None, None) => return Ok(()),
-        };
-        Err(ApiError::new(Code::RequestBusy, format!("deployment {in_the_way} is in the way")).next(format!(
-            "slotctl status {}; slotctl cancel {}",
-            self.name(),
-            self.name()
-        )))
-    }
-
     async fn accept(&mut self, kind: Kind, slot: SlotName, caller: &Caller, message: Option<String>) -> Accepted {
         let bound = match kind {
             Kind::Deploy => None,
-            Kind::Rollback => self.bound(&slot).await,
+            Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
-        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message) });
+        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), ordered: true });
         Accepted::Deployment { id, kind, bound }
     }
 
@@ -234,16 +160,13 @@ impl<U: UnitControl> App<U> {
         ))
     }
 
-    fn is_deploying(&self) -> bool {
-        matches!(self.work, Work::Deploying(_)) || self.queued.is_some()
-    }
-
     fn cancel(&mut self, caller: Caller, answer: Answer<Accepted>) {
-        if let Some(Wanted { report }) = self.queued.take() {
-            let id = report.id.clone();
+        if let Some(Wanted { report, .. }) = self.queued.take() {
+            let (id, kind) = (report.id.clone(), report.kind);
+            self.turn_down(&report.to);
             let fault = Fault::new(Code::Cancelled, format!("cancelled by {} before it began", caller.name));
             self.end_unbegun(report, Outcome::Cancelled, fault, Blame::Operator);
-            let _ = answer.send(Ok(Accepted::Deployment { id, kind: Kind::Deploy, bound: None }));
+            let _ = answer.send(Ok(Accepted::Deployment { id, kind, bound: None }));
             return;
         }
         let Work::Deploying(running) = &self.work else {
@@ -268,6 +191,17 @@ impl<U: UnitControl> App<U> {
         });
     }
 
+    /// An operator cancelled `slot` before it was tried: it would be the next choice again, so the mark is raised to it,
+    /// as if it had been.
+    fn turn_down(&self, slot: &SlotName) {
+        if !matches!(self.automatic(), Ok(Some(chosen)) if chosen == *slot) {
+            return;
+        }
+        if let Err(error) = self.ground.store.raise_mark(&slot.version, self.ground.settings.versions) {
+            tracing::warn!(SLOTD_APP = self.name(), "{slot} is cancelled and may be chosen again: {}", error.fault());
+        }
+    }
+
     fn clear(&mut self, slot: &SlotName, caller: &Caller) -> Result<(), ApiError> {
         let cleared = self.ground.store.clear_quarantine(slot).map_err(|error| error.fault())?;
         match cleared {
@@ -284,201 +218,4 @@ impl<U: UnitControl> App<U> {
                 .next(format!("slotctl quarantine list {}", self.name()))),
         }
     }
-
-    fn prune(&mut self, dry_run: bool, caller: &Caller, answer: Answer<Pruned>) {
-        if dry_run {
-            let ground = self.ground.clone();
-            let wanted = self.wanted_slots();
-            tokio::spawn(async move {
-                let running = running_slots(&ground).await;
-                let inputs = inputs(&ground.store, &ground.settings, running, &wanted);
-                let _ =
-                    answer.send(inputs.map(|inputs| shown(&inputs, Vec::new())).map_err(|error| error.fault().into()));
-            });
-            return;
-        }
-        if let Err(error) = self.check_idle() {
-            let _ = answer.send(Err(error));
-            return;
-        }
-        if matches!(self.work, Work::Pruning(..)) {
-            let error = ApiError::new(Code::RequestBusy, "a prune is under way already");
-            let _ = answer.send(Err(error));
-            return;
-        }
-        tracing::info!(SLOTD_APP = self.name(), "{} prunes", caller.name);
-        self.begin_prune(Some(answer));
-    }
-
-    /// After a deployment what retention doesn't keep goes by itself.
-    pub(super) fn prune_quietly(&mut self) {
-        if matches!(self.work, Work::Nothing) && self.queued.is_none() && !self.orphaned {
-            self.begin_prune(None);
-        }
-    }
-
-    fn begin_prune(&mut self, answer: Option<Answer<Pruned>>) {
-        let (ground, wanted) = (self.ground.clone(), self.wanted_slots());
-        let task = tokio::spawn(async move {
-            let running = running_slots(&ground).await.ok_or_else(|| {
-                Fault::new(Code::UnitControl, "systemd doesn't tell what runs, so nothing is removed")
-            })?;
-            let pruned = tokio::task::spawn_blocking(move || {
-                points::pass(points::Side::Before, "prune");
-                let look = || inputs(&ground.store, &ground.settings, Some(running.clone()), &wanted);
-                let before = look().map_err(|error| error.fault())?;
-                let pruned = ground.store.prune(look).map_err(|error| error.fault())?;
-                points::pass(points::Side::After, "prune");
-                let warnings = pruned.warnings.iter().map(ToString::to_string).collect();
-                Ok(shown(&before, warnings))
-            })
-            .await;
-            pruned.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the prune was torn: {error}"))))
-        });
-        self.work = Work::Pruning(task, answer);
-    }
-
-    pub(super) fn pruned(&mut self, result: Result<Result<Pruned, Fault>, tokio::task::JoinError>) {
-        let Work::Pruning(_, answer) = std::mem::replace(&mut self.work, Work::Nothing) else { return };
-        let result =
-            result.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the prune was torn: {error}"))));
-        match &result {
-            Ok(pruned) => {
-                for item in pruned.slots.iter().filter(|item| !item.kept) {
-                    tracing::info!(
-                        SLOTD_APP = self.name(),
-                        SLOTD_SLOT = item.slot.to_string(),
-                        "{} is removed: {}",
-                        item.slot,
-                        item.reason
-                    );
-                }
-                for warning in &pruned.warnings {
-                    tracing::warn!(SLOTD_APP = self.name(), "prune: {warning}");
-                }
-            }
-            Err(fault) => tracing::warn!(SLOTD_APP = self.name(), "prune: {fault}"),
-        }
-        if let Some(answer) = answer {
-            let _ = answer.send(result.map_err(ApiError::from));
-        }
-    }
-
-    /// A queued deployment whose place was taken.
-    pub(super) fn supersede(&mut self, report: Report) {
-        let fault = Fault::new(Code::Superseded, "a newer release took its place in the queue");
-        self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
-    }
-
-    /// A deployment that couldn't even be announced.
-    pub(super) fn refused_at_once(&mut self, report: Report, fault: Fault) {
-        tracing::error!(
-            SLOTD_APP = self.name(),
-            SLOTD_DEPLOYMENT = report.id.to_string(),
-            "{} is refused: {fault}",
-            report.id
-        );
-        self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment);
-    }
-
-    fn end_unbegun(&mut self, report: Report, outcome: Outcome, fault: Fault, blame: Blame) {
-        let ended = Ended {
-            outcome,
-            fault: Some(fault),
-            blame: Some(blame),
-            at: Timestamp::now(),
-            next: None,
-            warnings: Vec::new(),
-        };
-        let report = Report { state: State::Done, ended: Some(ended), ..report };
-        self.tell(&report);
-        let history = self.ground.shared.history.clone();
-        tokio::spawn(async move {
-            if let Err(error) = history.record(&report).await {
-                tracing::warn!("the history lacks {}: {error}", report.id);
-            }
-        });
-    }
-
-    /// Watches the units of what is live now.
-    pub(super) async fn watch_live(&mut self) {
-        let units = match self.ground.current().map(|slot| self.ground.side(&slot)) {
-            Some(Ok(side)) => side.unit_names(),
-            _ => Vec::new(),
-        };
-        let rule = self.ground.settings.crash_loop;
-        self.live.set(&units, &rule).await;
-    }
-
-    /// A unit of the live slot changed.
-    pub(super) async fn live_changed(&mut self) {
-        let rule = self.ground.settings.crash_loop;
-        if !self.live.look(&rule).await {
-            return;
-        }
-        match self.live.looping.clone() {
-            Some(fault) => {
-                tracing::error!(SLOTD_APP = self.name(), "the live slot crash-loops: {fault}");
-                self.event(EventKind::App { state: AppState::Degraded { fault: Box::new(fault) } });
-                if self.ground.settings.on_crash_loop == OnCrashLoop::Rollback && self.check_idle().is_ok() {
-                    let by = Caller { uid: 0, name: "automatic".into() };
-                    let message = Some("the live slot crash-loops".into());
-                    if let Err(error) =
-                        self.rollback(RollbackRequest { message, ..RollbackRequest::default() }, &by).await
-                    {
-                        tracing::error!(SLOTD_APP = self.name(), "the crash loop can't be left: {error}");
-                    }
-                }
-            }
-            None => {
-                tracing::info!(SLOTD_APP = self.name(), "the live slot stays up again");
-                self.event(EventKind::App { state: AppState::Online });
-            }
-        }
-    }
-
-    /// Whether releases go live by themselves, for `status`.
-    pub fn deploy_mode(mode: DeployMode) -> &'static str {
-        match mode {
-            DeployMode::Automatic => "automatic",
-            DeployMode::Manual => "manual",
-        }
-    }
-}
-
-/// What the keep-set depends on, as it is now.
-fn inputs(
-    store: &SlotStore,
-    settings: &crate::config::AppSettings,
-    running: Option<Vec<SlotName>>,
-    wanted: &[SlotName],
-) -> Result<KeepInputs, SlotError> {
-    let inputs = store.keep_inputs(settings.keep, settings.versions)?;
-    Ok(KeepInputs { running: running.unwrap_or_default(), queued: wanted.to_vec(), ..inputs })
-}
-
-fn shown(inputs: &KeepInputs, warnings: Vec<String>) -> Pruned {
-    let set = keep_set(inputs);
-    let item = |verdict: &crate::slots::keep::Verdict| PruneItem {
-        slot: verdict.slot.clone(),
-        kept: verdict.reason.keeps(),
-        reason: set.bars(&verdict.slot).unwrap_or_else(|| verdict.reason.to_string()),
-    };
-    Pruned { slots: set.verdicts().iter().map(item).collect(), warnings }
-}
-
-/// The slots of which a unit isn't down; `None` if systemd doesn't tell.
-async fn running_slots<U: UnitControl>(ground: &super::deploy::Ground<U>) -> Option<Vec<SlotName>> {
-    let templates: Vec<_> = ground.settings.units.iter().map(|unit| unit.name.clone()).collect();
-    let patterns: Vec<String> = templates.iter().map(|template| format!("{template}*.service")).collect();
-    let mut slots = Vec::new();
-    for unit in ground.shared.units.list(&patterns).await.ok()? {
-        let instance = templates.iter().find_map(|template| template.instance_of(&unit));
-        if let Some(instance) = instance
-            && !ground.shared.units.status(&unit).await.ok()?.is_down()
-        {
-            slots.push(instance.slot);
-        }
-    }
-    Some(slots)
 }

@@ -7,30 +7,30 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-use crate::control::api::{EventKind, Pruned, RefusedItem, Uploaded, WaitingItem};
+use crate::control::api::{EventKind, Pruned};
 use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
-use crate::inbox::{self, Candidate, Inbox, InboxSettings};
-use crate::model::deployment::Kind;
-use crate::model::{Code, DeploymentId, Fault, Report, SlotName};
+use crate::inbox::{self, Inbox, InboxSettings};
+use crate::model::deployment::Blame;
+use crate::model::{Code, DeploymentId, Fault, Outcome, Report, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
 use super::ask::{Answer, Ask, View};
-use super::deploy::{Ground, Running, Wanted, new_report};
-use super::intake::{self, Job, Place, Refused, Source};
-use super::retry::{self, Retry};
+use super::deploy::{Ground, Running, Wanted};
+use super::intake::{Place, Refused};
+use super::intake_queue::{Intake, Taking, end_of};
 use super::watch::LiveWatch;
-
-/// How long a file that couldn't be taken for the host's fault waits for its next try.
-const INTAKE_RETRY: Duration = Duration::from_secs(10);
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
 const RECOVERY_RETRY: Duration = Duration::from_secs(10);
+
+/// How long recovery steps aside for a prune, which is short.
+const PRUNE_FIRST: Duration = Duration::from_secs(1);
 
 /// Questions that may wait for the task.
 const ASKS: usize = 64;
@@ -43,6 +43,8 @@ pub struct App<U: UnitControl> {
     pub(super) inbox: Inbox,
     pub(super) work: Work,
     pub(super) queued: Option<Wanted>,
+    /// The slots that somebody has plans with, for a prune under way.
+    pub(super) wanted: watch::Sender<Vec<SlotName>>,
     pub(super) intake: VecDeque<Intake>,
     pub(super) taking: Option<Taking>,
     pub(super) last: Option<Report>,
@@ -59,27 +61,6 @@ pub(super) enum Work {
     Nothing,
     Deploying(Box<Running>),
     Pruning(JoinHandle<Result<Pruned, Fault>>, Option<Answer<Pruned>>),
-}
-
-/// An artifact that waits for its turn.
-pub(super) struct Intake {
-    pub(super) job: Job,
-    pub(super) from: Bearer,
-}
-
-/// Whom an intake's end concerns.
-pub(super) enum Bearer {
-    Inbox(Box<Candidate>),
-    Caller(Answer<Uploaded>),
-}
-
-/// The artifact that is being taken in.
-pub(super) struct Taking {
-    pub(super) file: String,
-    by: String,
-    message: Option<String>,
-    from: Bearer,
-    task: JoinHandle<Result<Published, Refused>>,
 }
 
 /// A handle to an app's task.
@@ -116,6 +97,7 @@ pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Du
         inbox,
         work: Work::Nothing,
         queued: None,
+        wanted: watch::Sender::new(Vec::new()),
         intake: VecDeque::new(),
         taking: None,
         last: None,
@@ -154,7 +136,10 @@ impl<U: UnitControl> App<U> {
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
                 Woken::Retry => self.retry(),
-                Woken::Recover => self.recover().await,
+                Woken::Recover => {
+                    self.recover().await;
+                    self.choose();
+                }
                 Woken::Live => self.live_changed().await,
             }
             self.go_on();
@@ -162,7 +147,7 @@ impl<U: UnitControl> App<U> {
     }
 
     async fn woken(&mut self, asked: &mut mpsc::Receiver<Ask>) -> Woken {
-        let accepting = !self.orphaned && self.fault.is_none();
+        let accepting = !self.orphaned && self.barred().is_none();
         tokio::select! {
             ask = asked.recv() => ask.map_or(Woken::Closed, Woken::Asked),
             end = end_of_work(&mut self.work) => end,
@@ -196,14 +181,27 @@ impl<U: UnitControl> App<U> {
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
+        // What became ready just before the last run of slotd ended was perhaps never chosen.
+        self.choose();
         self.go_on();
     }
 
+    /// Goes on with what was left open. While something else is done to the slots it waits: a second driver on an
+    /// open intent would work against the first.
     async fn recover(&mut self) {
         self.recover_at = None;
+        match self.work {
+            Work::Nothing => {}
+            Work::Deploying(_) => return,
+            Work::Pruning(..) => {
+                self.recover_at = Some(Instant::now() + PRUNE_FIRST);
+                return;
+            }
+        }
         match self.ground.recover().await {
             Ok(Some(running)) => {
                 self.fault = None;
+                self.relay(&running);
                 self.work = Work::Deploying(Box::new(running));
             }
             Ok(None) => self.fault = None,
@@ -217,30 +215,28 @@ impl<U: UnitControl> App<U> {
 
     /// Begins what can begin now: the next intake, the queued deployment.
     fn go_on(&mut self) {
-        if self.fault.is_some() {
+        if self.barred().is_some() {
             return;
         }
-        if self.taking.is_none()
-            && let Some(Intake { job, from }) = self.intake.pop_front()
-        {
-            let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
-            let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
-            let task = tokio::spawn(async move {
-                // The semaphore is never closed.
-                let _turn = turns.acquire_owned().await.ok();
-                intake::take_in(&place, &job).await
-            });
-            self.taking = Some(Taking { file, by, message, from, task });
-        }
+        self.begin_intake();
+        self.share_wanted();
         if matches!(self.work, Work::Nothing)
             && let Some(wanted) = self.queued.take()
         {
             self.start(wanted);
         }
+        self.share_wanted();
+    }
+
+    /// Lets a prune under way know what has become wanted.
+    pub(super) fn share_wanted(&self) {
+        self.wanted.send_replace(self.wanted_slots());
     }
 
     pub(super) fn start(&mut self, wanted: Wanted) {
+        // It takes the place of whatever was to be tried again or brought to an end.
         self.retry_at = None;
+        self.recover_at = None;
         let report = wanted.report.clone();
         match self.ground.begin(wanted) {
             Ok(running) => {
@@ -266,89 +262,19 @@ impl<U: UnitControl> App<U> {
         });
     }
 
-    fn dropped(&mut self, batch: inbox::Batch) {
-        for (file, fault) in batch.told {
-            tracing::warn!(SLOTD_APP = self.name(), "{file}: {fault}");
-            self.event(EventKind::Refused { file, fault: Box::new(fault) });
-        }
-        for candidate in batch.ready {
-            let path = candidate.seen.path.clone();
-            let source = match candidate.seen.kind {
-                inbox::Kind::Directory => Source::Directory(path),
-                inbox::Kind::File | inbox::Kind::Other(_) => Source::File(path),
-            };
-            let job = Job {
-                source,
-                file: candidate.seen.name.clone(),
-                version: Some(candidate.version.clone()),
-                sha256: None,
-                by: "inbox".into(),
-                message: None,
-            };
-            self.intake.push_back(Intake { job, from: Bearer::Inbox(Box::new(candidate)) });
-        }
-    }
-
-    async fn taken_in(&mut self, result: Result<Result<Published, Refused>, JoinError>) {
-        let Some(Taking { file, by, message, from, .. }) = self.taking.take() else { return };
-        let result = result.unwrap_or_else(|error| {
-            let fault = Fault::new(Code::Internal, format!("the intake of {file} was torn: {error}"));
-            Err(Refused { fault, later: true })
-        });
-        match &result {
-            Ok(Published::New(record)) => {
-                tracing::info!(
-                    SLOTD_APP = self.name(),
-                    SLOTD_SLOT = record.slot.to_string(),
-                    "{file} is ready as {}",
-                    record.slot
-                );
-                self.event(EventKind::Ready { slot: record.slot.clone() });
-            }
-            Ok(Published::Known(_)) => {}
-            Err(refused) => {
-                tracing::warn!(SLOTD_APP = self.name(), "{file}: {}", refused.fault);
-                self.event(EventKind::Refused { file: file.clone(), fault: Box::new(refused.fault.clone()) });
-            }
-        }
-        match (from, result) {
-            (Bearer::Inbox(candidate), Ok(Published::New(record) | Published::Known(record))) => {
-                self.clear_inbox(&candidate).await;
-                self.inbox.accepted(&candidate, &record.slot, &record.artifact).await;
-                self.choose();
-            }
-            (Bearer::Inbox(candidate), Err(refused)) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
-            (Bearer::Inbox(candidate), Err(refused)) => self.inbox.refused(&candidate, refused.fault).await,
-            (Bearer::Caller(answer), Ok(published)) => {
-                let uploaded = self.uploaded(&published, &by, message);
-                let _ = answer.send(Ok(uploaded));
-            }
-            (Bearer::Caller(answer), Err(refused)) => {
-                let _ = answer.send(Err(refused.fault.into()));
-            }
-        }
-    }
-
-    async fn clear_inbox(&self, candidate: &Candidate) {
-        if self.ground.settings.inbox.keep {
-            return;
-        }
-        let (gone, name) = (candidate.clone(), candidate.seen.name.clone());
-        let removed = tokio::task::spawn_blocking(move || gone.remove()).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(SLOTD_APP = self.name(), "{name} is accepted and can't be removed from the inbox: {error}");
-        }
-    }
-
     async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {
+                self.tell(&driven.report);
+                self.absolve(&driven.report);
+                self.last = Some(driven.report);
                 if driven.open {
                     self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
+                } else if self.fault.is_some() {
+                    // It may have been the way out; if not, the fault is told again.
+                    self.recover().await;
                 }
-                self.tell(&driven.report);
-                self.last = Some(driven.report);
                 self.plan_retry();
                 self.watch_live().await;
                 self.choose();
@@ -361,75 +287,33 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    fn plan_retry(&mut self) {
-        self.retry_at = None;
-        let Some(last) = &self.last else { return };
-        match retry::plan(last, crate::model::Timestamp::now()) {
-            Retry::Never => {}
-            Retry::In(delay) => self.retry_at = Some(Instant::now() + delay),
-            Retry::Exhausted => tracing::error!(
-                SLOTD_APP = self.name(),
-                "{} was tried {} times; it now waits for `slotctl activate {} {}`",
-                last.to,
-                last.attempt,
-                self.name(),
-                last.to
-            ),
+    /// A slot that went live although it was quarantined has proved itself: it is a way back from now on.
+    fn absolve(&self, report: &Report) {
+        if report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
+            && let Err(error) = self.ground.store.clear_quarantine(&report.to)
+        {
+            tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
         }
     }
 
-    fn retry(&mut self) {
+    /// What keeps the app from every deployment until it is gone. Being stuck doesn't: a good release is the way out.
+    pub(super) fn barred(&self) -> Option<&Fault> {
+        self.fault.as_ref().filter(|fault| fault.code != Code::Stuck)
+    }
+
+    /// Whether a deployment that couldn't be brought to an end waits for the next try. Only an operator's word goes
+    /// before it.
+    pub(super) fn is_left_open(&self) -> bool {
+        self.recover_at.is_some() && self.fault.is_none()
+    }
+
+    /// The settings file is gone: what is under way ends, nothing else begins.
+    pub(super) fn orphan(&mut self) {
+        self.orphaned = true;
         self.retry_at = None;
-        let Some(last) = self.last.clone() else { return };
-        let gone = self.ground.store.record(&last.to).is_err();
-        if gone || self.ground.current().as_ref() == Some(&last.to) || !matches!(self.work, Work::Nothing) {
-            return;
-        }
-        let id = self.next_id();
-        let report = Report {
-            attempt: last.attempt + 1,
-            message: last.message.clone(),
-            ..new_report(id, last.kind, last.to.clone(), &last.by, None)
-        };
-        self.queued = Some(Wanted { report });
-    }
-
-    /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
-    pub(super) fn choose(&mut self) {
-        self.choose_for("automatic", None);
-    }
-
-    /// The same, on the word of whoever brought the newest release.
-    pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
-        let chosen = match self.automatic() {
-            Ok(Some(chosen)) => chosen,
-            Ok(None) => return,
-            Err(fault) => {
-                tracing::error!(SLOTD_APP = self.name(), "no release can be chosen: {fault}");
-                return;
-            }
-        };
-        let busy_with = match &self.work {
-            Work::Deploying(running) => running.slots.last() == Some(&chosen),
-            Work::Nothing | Work::Pruning(..) => false,
-        };
-        if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
-            return;
-        }
-        let id = self.next_id();
-        let (by, message) = match brought {
-            Some((slot, message)) if *slot == chosen => (by, message),
-            _ => ("automatic", None),
-        };
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message) });
-    }
-
-    /// Puts a deployment in the one place of the queue; what was there is superseded.
-    pub(super) fn queue(&mut self, wanted: Wanted) {
-        self.retry_at = None;
-        self.tell(&wanted.report);
-        if let Some(Wanted { report }) = self.queued.replace(wanted) {
-            self.supersede(report);
+        if let Some(Wanted { report, .. }) = self.queued.take() {
+            let fault = Fault::new(Code::UnknownApp, "the app's settings file was removed before it began");
+            self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
         }
     }
 
@@ -455,60 +339,17 @@ impl<U: UnitControl> App<U> {
         self.inbox.set(InboxSettings::of(&settings, self.rescan));
         self.place.settings = Arc::clone(&settings);
         self.ground.settings = settings;
-        self.orphaned = false;
+        if self.orphaned {
+            self.orphaned = false;
+            self.plan_retry();
+        }
         self.choose();
-    }
-
-    /// What waits, with its reason.
-    pub(super) fn waiting(&self) -> Vec<WaitingItem> {
-        let item = |what: &str, reason: String| WaitingItem { what: what.to_owned(), reason };
-        let files = self.inbox.waiting().iter().map(|(what, reason)| item(what, reason.clone()));
-        let taking = self.taking.iter().map(|taking| item(&taking.file, "is checked and unpacked".into()));
-        let turns = self.intake.iter().enumerate();
-        let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
-        let queued = self.queued.iter().map(|wanted| {
-            item(&wanted.report.to.to_string(), format!("{} waits for the one under way", wanted.report.id))
-        });
-        let retry = self.retry_at.zip(self.last.as_ref()).map(|(at, last)| {
-            let rest = at.saturating_duration_since(Instant::now()).as_secs();
-            item(&last.to.to_string(), format!("is tried again in {rest} s, for the {} time", nth(last.attempt + 1)))
-        });
-        files.chain(taking).chain(turns).chain(queued).chain(retry).collect()
-    }
-
-    /// What was refused and lies in the inbox still.
-    pub(super) fn refused(&self) -> Vec<RefusedItem> {
-        self.inbox.refusals().into_iter().map(|(file, fault)| RefusedItem { file, fault }).collect()
-    }
-
-    /// The slots that an open or queued deployment is about.
-    pub(super) fn wanted_slots(&self) -> Vec<SlotName> {
-        let running = match &self.work {
-            Work::Deploying(running) => running.slots.clone(),
-            Work::Nothing | Work::Pruning(..) => Vec::new(),
-        };
-        running.into_iter().chain(self.queued.iter().map(|wanted| wanted.report.to.clone())).collect()
-    }
-}
-
-fn nth(number: u32) -> String {
-    match number {
-        2 => "2nd".into(),
-        3 => "3rd".into(),
-        n => format!("{n}th"),
     }
 }
 
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn end_of(taking: &mut Option<Taking>) -> Result<Result<Published, Refused>, JoinError> {
-    match taking {
-        Some(taking) => (&mut taking.task).await,
         None => std::future::pending().await,
     }
 }

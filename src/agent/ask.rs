@@ -56,6 +56,8 @@ pub struct View {
     pub orphaned: bool,
     /// The deployment under way, or queued.
     pub deployment: Option<Report>,
+    /// The one that waits for it.
+    pub queued: Option<Report>,
     /// The one that ended last.
     pub last: Option<Report>,
     /// The live slot crash-loops.
@@ -64,8 +66,10 @@ pub struct View {
     pub waiting: Vec<WaitingItem>,
     /// What was refused and is still in the inbox.
     pub refused: Vec<RefusedItem>,
-    /// What is wrong with the app's state.
-    pub faults: Vec<Fault>,
+    /// Why the app's state can't be brought in order; tried again by itself.
+    pub fault: Option<Fault>,
+    /// What is wrong with its inbox.
+    pub problem: Option<Fault>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }

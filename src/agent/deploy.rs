@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::AppSettings;
-use crate::deployment::host::{Host, is_awake};
+use crate::deployment::host::{Host, is_awake, target};
 use crate::deployment::intent::{Intent, IntentFile};
 use crate::deployment::side::{Found, choose};
 use crate::deployment::stage::{Facts, Ruling, Settling, Side, Stage, Target, Via};
@@ -15,7 +15,7 @@ use crate::deployment::{Machine, Verb, clock, drive, driver};
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::Phase;
 use crate::model::{Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, Timestamp, UnitName};
-use crate::probes::{Prober, Target as Asked};
+use crate::probes::Prober;
 use crate::routes::AnyRoute;
 use crate::slots::{LinkState, SlotStore};
 use crate::units::UnitControl;
@@ -27,6 +27,8 @@ use super::shared::Shared;
 pub struct Wanted {
     /// What people are shown; its id is given.
     pub report: Report,
+    /// An operator named the slot: no release that comes by itself takes its place.
+    pub ordered: bool,
 }
 
 /// A deployment under way.
@@ -220,7 +222,7 @@ impl<U: UnitControl> Ground<U> {
     async fn is_well(&self, side: &Side) -> bool {
         let prober = Prober::new(self.shared.units.clone());
         for (unit, instance) in side.instances() {
-            let target = Asked { app: self.settings.name.clone(), instance, unit };
+            let target = target(&self.store, unit, instance);
             let up = self.shared.units.status(&target.unit).await.is_ok_and(|status| status.is_up());
             let timeout = self.settings.proof.timeout;
             if !up || prober.ask_once(&self.settings.probes, &target, timeout).await.is_err() {

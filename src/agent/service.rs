@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{broadcast, oneshot};
 
+use crate::config::app::DeployMode;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
     SlotDetail, SlotInfo, UploadQuery, Uploaded,
@@ -47,14 +48,14 @@ impl<U: UnitControl> Registry<U> {
             state,
             current,
             fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
-            deploy: super::app::App::<U>::deploy_mode(view.settings.deploy).to_owned(),
+            deploy: deploy_mode(view.settings.deploy).to_owned(),
             strategy: strategy.and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default(),
             units,
             deployment: view.deployment,
             last: view.last,
             waiting: view.waiting,
             refused: view.refused,
-            notes: view.faults.iter().map(ToString::to_string).chain(view.notes).collect(),
+            notes: view.problem.iter().map(ToString::to_string).chain(view.notes).collect(),
         }
     }
 
@@ -64,7 +65,7 @@ impl<U: UnitControl> Registry<U> {
         if view.orphaned {
             return (AppState::Orphaned, Vec::new());
         }
-        if let Some(fault) = view.faults.iter().find(|fault| fault.code == Code::Stuck) {
+        if let Some(fault) = &view.fault {
             return (degraded(fault.clone()), Vec::new());
         }
         let Some(current) = current else { return (AppState::Empty, Vec::new()) };
@@ -224,7 +225,9 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn deployment(&self, id: &DeploymentId) -> Result<Report, ApiError> {
         let view = self.view(&id.app).await?;
-        if let Some(report) = [view.deployment, view.last].into_iter().flatten().find(|report| report.id == *id) {
+        if let Some(report) =
+            [view.deployment, view.queued, view.last].into_iter().flatten().find(|report| report.id == *id)
+        {
             return Ok(report);
         }
         let past = self.shared.history.deployment(id).await.map_err(|error| ApiError::from(error.fault()))?;
@@ -287,6 +290,13 @@ fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) 
         by: origin.map(|origin| origin.by.clone()).unwrap_or_default(),
         message: origin.and_then(|origin| origin.message.clone()),
         commit,
+    }
+}
+
+fn deploy_mode(mode: DeployMode) -> &'static str {
+    match mode {
+        DeployMode::Automatic => "automatic",
+        DeployMode::Manual => "manual",
     }
 }
 

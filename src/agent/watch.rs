@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::app::CrashLoop;
+use crate::config::app::{CrashLoop, OnCrashLoop};
+use crate::control::api::{EventKind, RollbackRequest};
+use crate::control::service::Caller;
 use crate::model::evidence::{Evidence, MAX_JOURNAL_LINES};
-use crate::model::{Code, Fault, UnitName};
+use crate::model::{AppState, Code, Fault, UnitName};
 use crate::units::{UnitControl, UnitWatch};
 
+use super::app::App;
 use super::crash::CrashWatch;
 
 /// How soon a watch that was lost, or couldn't be set, is tried again.
@@ -108,6 +111,45 @@ impl<U: UnitControl> LiveWatch<U> {
             Err(error) => {
                 tracing::warn!("the live slot can't be watched, it is tried again: {error}");
                 self.look_at = Some(Instant::now() + REWATCH);
+            }
+        }
+    }
+}
+
+impl<U: UnitControl> App<U> {
+    /// Watches the units of what is live now.
+    pub(super) async fn watch_live(&mut self) {
+        let units = match self.ground.current().map(|slot| self.ground.side(&slot)) {
+            Some(Ok(side)) => side.unit_names(),
+            _ => Vec::new(),
+        };
+        let rule = self.ground.settings.crash_loop;
+        self.live.set(&units, &rule).await;
+    }
+
+    /// A unit of the live slot changed.
+    pub(super) async fn live_changed(&mut self) {
+        let rule = self.ground.settings.crash_loop;
+        if !self.live.look(&rule).await {
+            return;
+        }
+        match self.live.looping.clone() {
+            Some(fault) => {
+                tracing::error!(SLOTD_APP = self.name(), "the live slot crash-loops: {fault}");
+                self.event(EventKind::App { state: AppState::Degraded { fault: Box::new(fault) } });
+                if self.ground.settings.on_crash_loop == OnCrashLoop::Rollback && self.check_idle().is_ok() {
+                    let by = Caller { uid: 0, name: "automatic".into() };
+                    let message = Some("the live slot crash-loops".into());
+                    if let Err(error) =
+                        self.rollback(RollbackRequest { message, ..RollbackRequest::default() }, &by).await
+                    {
+                        tracing::error!(SLOTD_APP = self.name(), "the crash loop can't be left: {error}");
+                    }
+                }
+            }
+            None => {
+                tracing::info!(SLOTD_APP = self.name(), "the live slot stays up again");
+                self.event(EventKind::App { state: AppState::Online });
             }
         }
     }

@@ -28,13 +28,14 @@ mod why;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::control::api::ApiError;
 use crate::model::Code;
 
 use args::{Args, Command};
 use client::Client;
+pub use codes::INTERRUPTED;
 use ending::{During, Ending, Failure};
 use output::Output;
 
@@ -51,6 +52,11 @@ pub fn main() -> ExitCode {
     let output = Output::new(args.json);
     let ended = run(args, &output);
     output.end(ended)
+}
+
+/// The arguments as clap knows them, for the manual.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// What a command works with.

@@ -114,7 +114,8 @@ fn deployment(report: &Report, now: Timestamp) -> Vec<String> {
 pub fn evidence_lines(fault: &Fault) -> Vec<String> {
     let mut lines = Vec::new();
     let evidence = &fault.evidence;
-    if let Some(ProbeSeen { probe, instance, attempts, last, at }) = &evidence.probe {
+    if let Some(ProbeSeen { probe, asked, instance, attempts, last, at }) = &evidence.probe {
+        let probe = asked.as_ref().unwrap_or(probe);
         lines.push(field("probe", format!("{} of {instance}, {attempts} attempts", plain(probe))));
         lines.push(field("last answer", format!("{} (at {}Z)", plain(last), clock(*at))));
     }

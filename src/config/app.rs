@@ -37,7 +37,7 @@ pub struct AppSettings {
     pub soak: Duration,
     /// How many slots are kept beside `current` and `fallback`.
     pub keep: u32,
-    /// The environment of a slot; a changed one makes a new slot.
+    /// The environment of a slot; a change holds for slots that are published from then on.
     pub env: BTreeMap<String, String>,
     /// When a live slot counts as crash-looping.
     pub crash_loop: CrashLoop,

@@ -7,8 +7,8 @@
 use crate::model::deployment::Blame;
 use crate::model::{Code, Fault, Outcome, State};
 
-use super::batches::{Batch, Numbers};
 use super::effect::Effect;
+use super::script::{batches, probe_of, script};
 use super::stage::{Facts, Live, Ruling, Runs, Settling, Stage, Target};
 
 /// A deployment between two events.
@@ -300,80 +300,6 @@ fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
     })
 }
 
-/// The effects of a stage, its announcement first.
-fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
-    let mut effects = vec![Effect::Announce];
-    match stage {
-        Stage::Preparing => {
-            effects.extend([Effect::Hold, Effect::CheckUnits, Effect::RaiseMark]);
-            if facts.via == super::stage::Via::Next {
-                effects.push(Effect::LinkNext);
-            }
-            let slot = facts.to.slot.clone();
-            effects.extend([Effect::Verify(slot), Effect::Provide(facts.to.clone()), Effect::AskLive]);
-        }
-        Stage::Starting { batch, .. } => {
-            let batch = batch_at(facts, *batch);
-            let units = |of: &super::stage::Side, numbers: &[u32]| {
-                of.units_numbered(numbers).into_iter().map(|(unit, _)| unit).collect::<Vec<_>>()
-            };
-            effects.push(Effect::Gate);
-            if let Some(from) = &facts.from {
-                let mut stop = units(from, &batch.stop_first);
-                stop.reverse();
-                effects.push(Effect::Stop(stop));
-            }
-            effects.push(Effect::Start(units(&facts.to, &batch.start)));
-        }
-        Stage::Proving { batch, started, .. } => {
-            let batch = batch_at(facts, *batch);
-            effects.push(Effect::Prove(facts.to.units_numbered(&batch.start), started.clone()));
-        }
-        Stage::Switching { .. } => {
-            effects.extend([Effect::Switch, Effect::Route(facts.to.clone()), Effect::AskOutside]);
-        }
-        Stage::Soaking { proved, .. } => {
-            effects.extend([Effect::Route(facts.to.clone()), Effect::Soak(proved.clone())]);
-        }
-        Stage::Post { proved } => effects.extend([
-            Effect::Confirm(proved.clone()),
-            // Asked again: an interruption may lie between the switch and here.
-            Effect::Route(facts.to.clone()),
-            Effect::StopOthers(Some(facts.to.clone())),
-            Effect::Retire,
-        ]),
-        Stage::Settling(settling) => effects.extend(settling_script(facts, settling)),
-    }
-    effects
-}
-
-fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
-    let side = facts.side(&settling.to);
-    let mut effects = vec![Effect::Hold];
-    if settling.serve {
-        effects.push(Effect::Gate);
-    }
-    effects.push(Effect::StopOthers(side.cloned()));
-    if let Some(side) = side {
-        if settling.serve {
-            effects.extend([Effect::Provide(side.clone()), Effect::Restore(side.clone())]);
-        }
-        effects.push(Effect::Point(side.slot.clone()));
-        if settling.serve {
-            effects.push(Effect::Route(side.clone()));
-        }
-    }
-    effects.push(Effect::Links(side.map(|side| side.slot.clone())));
-    // Asked whatever the blame is by now, so that the script keeps its length when the answer changes the blame.
-    if let (Target::From, true, Some(side)) = (&settling.to, settling.serve, side)
-        && probe_of(&settling.ruling).is_some()
-    {
-        effects.push(Effect::AskAgain(side.clone()));
-    }
-    effects.push(Effect::Judge(settling.ruling.clone()));
-    effects
-}
-
 /// Where a failure, or a cancellation, in `stage` leads.
 fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settling {
     let touched = !matches!(stage, Stage::Preparing);
@@ -413,23 +339,8 @@ fn absolve(ruling: &mut Ruling, failed_probe: Option<&str>) {
     }
 }
 
-fn probe_of(ruling: &Ruling) -> Option<&str> {
-    Some(ruling.fault.as_ref()?.evidence.probe.as_ref()?.probe.as_str())
-}
-
 fn done(stage: &Stage) -> Ruling {
     Ruling { outcome: Outcome::Done, fault: None, blame: Blame::Operator, phase: stage.phase(), warnings: Vec::new() }
-}
-
-/// All instances move by the same numbers; units may have different N.
-fn batches(facts: &Facts) -> Vec<Batch> {
-    let instances = facts.to.units.iter().chain(facts.from.iter().flat_map(|from| &from.units));
-    Numbers::stop_start(instances.map(|unit| unit.instances).max().unwrap_or(1)).batches()
-}
-
-fn batch_at(facts: &Facts, index: usize) -> Batch {
-    let none = Batch { stop_first: Vec::new(), start: Vec::new(), stop_after: Vec::new() };
-    batches(facts).into_iter().nth(index).unwrap_or(none)
 }
 
 #[cfg(test)]

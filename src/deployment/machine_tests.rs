@@ -36,6 +36,7 @@ fn probe_failure() -> Failure {
     failure.fault.evidence = Evidence {
         probe: Some(ProbeSeen {
             probe: "http /health".into(),
+            asked: None,
             instance: "2".parse().expect("instance"),
             attempts: 3,
             last: "500".into(),

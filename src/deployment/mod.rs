@@ -1,6 +1,6 @@
 //! Deployments: how an app gets from one slot to another, and back.
 //!
-//! `machine` decides and touches nothing; `driver` performs what it decides in a [`world::World`] and tells it what
+//! `machine` decides, by the scripts of `script`, and touches nothing; `driver` performs what it decides in a [`world::World`] and tells it what
 //! came of it; `side` is recovery's one rule. A deployment is a row of [`stage::Stage`]s. Each is announced (written
 //! to the intent file) before its first [`effect::Effect`], and every effect asks for what is, not for what was done:
 //! doing it twice is doing it once. So live path, way back and recovery share all effects.
@@ -13,6 +13,7 @@ pub mod host;
 pub mod intent;
 pub mod machine;
 pub mod points;
+mod script;
 pub mod side;
 #[cfg(test)]
 pub mod sim;

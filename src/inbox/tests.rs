@@ -1,4 +1,6 @@
-//! Stories of files that are dropped, against the real kernel's events; one long file, since all share one world.
+//! Stories of files that are dropped, against the real kernel's events.
+//!
+//! Longer than other files, since all of them are played in one world.
 //!
 //! That something isn't given out is shown by something that is: a marker renamed in afterwards comes alone.
 

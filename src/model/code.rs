@@ -45,6 +45,50 @@ pub enum Exit {
     DiskFull = 22,
 }
 
+impl Exit {
+    /// All of them, in rising order.
+    pub const ALL: [Exit; 16] = [
+        Exit::Ok,
+        Exit::Internal,
+        Exit::Usage,
+        Exit::Degraded,
+        Exit::NotFound,
+        Exit::Refused,
+        Exit::Busy,
+        Exit::Denied,
+        Exit::Unreachable,
+        Exit::RolledBack,
+        Exit::Failed,
+        Exit::Cancelled,
+        Exit::Stuck,
+        Exit::ReadyNotLive,
+        Exit::Artifact,
+        Exit::DiskFull,
+    ];
+
+    /// Its line in the manual.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Ok => "What was asked for is so.",
+            Exit::Internal => "A fault of slotd itself.",
+            Exit::Usage => "The command line is wrong.",
+            Exit::Degraded => "status: an app is degraded or stuck, or slotd isn't well. check: something was found.",
+            Exit::NotFound => "There is no such app, slot or deployment.",
+            Exit::Refused => "The request can't be carried out as things stand.",
+            Exit::Busy => "Another deployment is in the way.",
+            Exit::Denied => "The caller may not.",
+            Exit::Unreachable => "The daemon doesn't answer.",
+            Exit::RolledBack => "The deployment was undone: the old slot serves as before.",
+            Exit::Failed => "The deployment failed before any effect, or with nothing to go back to.",
+            Exit::Cancelled => "The deployment was cancelled or superseded.",
+            Exit::Stuck => "The deployment needs a hand.",
+            Exit::ReadyNotLive => "The release is ready and doesn't go live by itself.",
+            Exit::Artifact => "The artifact was refused.",
+            Exit::DiskFull => "No room on the disk.",
+        }
+    }
+}
+
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $exit:ident;)*) => {
         /// A stable code.
@@ -213,6 +257,14 @@ impl fmt::Debug for Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_ends_with_a_status_of_the_table() {
+        assert!(Exit::ALL.is_sorted());
+        for code in Code::ALL {
+            assert!(Exit::ALL.contains(&code.exit()), "{code}");
+        }
+    }
 
     #[test]
     fn codes_are_distinct_and_come_back() {

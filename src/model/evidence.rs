@@ -44,8 +44,12 @@ pub struct Evidence {
 /// The last attempt of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSeen {
-    /// The probe as its settings name it: "http http://127.0.0.1:8080/health".
+    /// The probe as its settings name it: "http http://127.0.0.1:8080/health". The same for every instance, so that two
+    /// of them can be compared.
     pub probe: String,
+    /// How it was put to this instance, where that differs: its own socket, its release's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// The instance that was asked.
     pub instance: InstanceName,
     /// How many attempts were made; from 1.

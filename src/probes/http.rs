@@ -38,7 +38,7 @@ pub(super) struct Expected<'a> {
 
 /// Asks once; the caller bounds the time.
 pub(super) async fn ask(address: &Address, path: &str, expected: &Expected<'_>, target: &Target) -> Result<(), Miss> {
-    let path = text::fill(path, target);
+    let path = text::fill(text::path_of(path, target), target);
     match address {
         Address::Tcp(address) => {
             let address = text::fill(address, target);
@@ -79,10 +79,7 @@ async fn judge(response: Response<Incoming>, expected: &Expected<'_>, target: &T
         list => list.contains(&head.status.as_u16()),
     };
     if !status_is_good {
-        let wanted = match expected.status {
-            [] => "200 to 299".to_owned(),
-            list => list.iter().map(u16::to_string).collect::<Vec<_>>().join(" or "),
-        };
+        let wanted = statuses(expected.status);
         return Err(Miss::wrong(format!("status {}, not {wanted}; {}", head.status, shown(&body))));
     }
     for (name, value) in expected.headers {
@@ -123,6 +120,28 @@ async fn read(mut body: Incoming) -> (Vec<u8>, Result<(), hyper::Error>) {
     (bytes, Ok(()))
 }
 
+/// "200 to 299", "200 or 204".
+fn statuses(list: &[u16]) -> String {
+    let mut list = list.to_vec();
+    list.sort_unstable();
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for status in list {
+        match runs.last_mut() {
+            Some((_, last)) if status <= *last + 1 => *last = status,
+            _ => runs.push((status, status)),
+        }
+    }
+    let run = |(first, last): &(u16, u16)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first} or {last}"),
+        _ => format!("{first} to {last}"),
+    };
+    match runs.as_slice() {
+        [] => "200 to 299".to_owned(),
+        runs => runs.iter().map(run).collect::<Vec<_>>().join(" or "),
+    }
+}
+
 fn shown(body: &str) -> String {
     match body.trim() {
         "" => "no body".to_owned(),
@@ -153,4 +172,23 @@ fn chain(error: &hyper::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expected_statuses_in_few_words() {
+        let all: Vec<u16> = (200..=299).collect();
+        for (list, words) in [
+            (&[][..], "200 to 299"),
+            (&all, "200 to 299"),
+            (&[204, 200], "200 or 204"),
+            (&[200, 201, 401, 404, 402, 403], "200 or 201 or 401 to 404"),
+            (&[599], "599"),
+        ] {
+            assert_eq!(statuses(list), words);
+        }
+    }
 }

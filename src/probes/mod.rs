@@ -28,6 +28,8 @@ pub struct Target {
     pub instance: InstanceName,
     /// The unit that runs it.
     pub unit: UnitName,
+    /// The path that HTTP probes ask, where its release names one.
+    pub health_path: Option<String>,
 }
 
 /// An attempt that didn't succeed.
@@ -100,13 +102,7 @@ impl<U: UnitControl> Prober<U> {
         for probe in or_notify(probes) {
             let Err(miss) = self.attempt(probe, target, timeout).await else { continue };
             let text = text::of(probe, target);
-            let seen = ProbeSeen {
-                probe: text.clone(),
-                instance: target.instance.clone(),
-                attempts: 1,
-                last: miss.last.clone(),
-                at: Timestamp::now(),
-            };
+            let seen = seen(probe, target, 1, &miss, Timestamp::now());
             let unit = self.units.status(&target.unit).await.ok().map(|status| status.seen(&target.unit));
             return Err(Fault::new(miss.code(), format!("{} on {text}: {}", target.unit, miss.last)).with(Evidence {
                 probe: Some(seen),
@@ -115,6 +111,19 @@ impl<U: UnitControl> Prober<U> {
             }));
         }
         Ok(())
+    }
+}
+
+/// The last attempt of `probe`, as evidence.
+fn seen(probe: &Probe, target: &Target, attempts: u32, miss: &Miss, at: Timestamp) -> ProbeSeen {
+    let (named, asked) = (probe.to_string(), text::of(probe, target));
+    ProbeSeen {
+        asked: (asked != named).then_some(asked),
+        probe: named,
+        instance: target.instance.clone(),
+        attempts,
+        last: miss.last.clone(),
+        at,
     }
 }
 

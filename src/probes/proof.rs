@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::app::{Probe, Proof};
-use crate::model::evidence::{Evidence, MAX_JOURNAL_LINES, ProbeSeen};
+use crate::model::evidence::{Evidence, MAX_JOURNAL_LINES};
 use crate::model::{Code, Fault, Timestamp};
 use crate::units::{Active, UnitControl, UnitError, UnitStatus, UnitWatch};
 
-use super::{Miss, MissKind, Prober, Target, or_notify, text};
+use super::{Miss, MissKind, Prober, Target, or_notify, seen, text};
 
 /// How long after a failed watch the next one is tried.
 const REWATCH: Duration = Duration::from_millis(500);
@@ -72,8 +72,8 @@ struct Run {
 }
 
 /// The last attempt that didn't succeed.
-struct LastMiss {
-    probe: String,
+struct LastMiss<'a> {
+    probe: &'a Probe,
     miss: Miss,
     at: Timestamp,
 }
@@ -133,7 +133,7 @@ impl<U: UnitControl> Prober<U> {
         let Claim { proof, .. } = claim;
         let deadline = from_now(proof.deadline);
         let (mut attempts, mut streak) = (0, 0);
-        let mut last: Option<LastMiss> = None;
+        let mut last: Option<LastMiss<'_>> = None;
         while Instant::now() < deadline {
             attempts += 1;
             match self.ask_all(claim, deadline).await {
@@ -150,9 +150,9 @@ impl<U: UnitControl> Prober<U> {
                     streak = 0;
                     // An attempt that the deadline cut short says less than the one before it.
                     if miss.kind != MissKind::Silent || last.is_none() || Instant::now() < deadline {
-                        last = Some(LastMiss { probe: probe.clone(), miss: miss.clone(), at: Timestamp::now() });
+                        last = Some(LastMiss { probe, miss: miss.clone(), at: Timestamp::now() });
                     }
-                    report(ProofProgress::Missed { attempt: attempts, probe, miss });
+                    report(ProofProgress::Missed { attempt: attempts, probe: text::of(probe, claim.target), miss });
                 }
             }
             tokio::time::sleep_until(deadline.min(from_now(proof.interval))).await;
@@ -161,11 +161,11 @@ impl<U: UnitControl> Prober<U> {
     }
 
     /// Asks all probes, in their order, up to the first that misses.
-    async fn ask_all(&self, claim: &Claim<'_>, deadline: Instant) -> Result<(), (String, Miss)> {
+    async fn ask_all<'a>(&self, claim: &Claim<'a>, deadline: Instant) -> Result<(), (&'a Probe, Miss)> {
         for probe in claim.probes {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = self.attempt(probe, claim.target, claim.proof.timeout.min(left)).await;
-            answer.map_err(|miss| (text::of(probe, claim.target), miss))?;
+            answer.map_err(|miss| (probe, miss))?;
         }
         Ok(())
     }
@@ -230,24 +230,23 @@ impl<U: UnitControl> Prober<U> {
     }
 
     /// The fault of a deadline that passed.
-    async fn expired(&self, claim: &Claim<'_>, attempts: u32, streak: u32, last: Option<LastMiss>) -> Fault {
+    async fn expired(&self, claim: &Claim<'_>, attempts: u32, streak: u32, last: Option<LastMiss<'_>>) -> Fault {
         let Claim { probes, proof, target, run } = claim;
         let last = last.unwrap_or_else(|| LastMiss {
-            probe: probes.first().map(|probe| text::of(probe, target)).unwrap_or_default(),
+            probe: probes.first().unwrap_or(&Probe::Notify),
             miss: Miss::wrong(format!("{streak} good answers in a row, not {}", proof.successes)),
             at: Timestamp::now(),
         });
         let limit = humantime::format_duration(proof.deadline);
-        let message = format!("{} wasn't ready within {limit}: {}: {}", target.unit, last.probe, last.miss.last);
+        let message = format!(
+            "{} wasn't ready within {limit}: {}: {}",
+            target.unit,
+            text::of(last.probe, target),
+            last.miss.last
+        );
         let unit = self.units.status(&target.unit).await.ok().map(|status| status.seen(&target.unit));
         let journal = self.units.journal(&run.invocation, MAX_JOURNAL_LINES).await;
-        let probe = ProbeSeen {
-            probe: last.probe,
-            instance: target.instance.clone(),
-            attempts,
-            last: last.miss.last.clone(),
-            at: last.at,
-        };
+        let probe = seen(last.probe, target, attempts, &last.miss, last.at);
         let code = last.miss.code();
         Fault::new(code, message).with(Evidence { probe: Some(probe), unit, journal, entry: None })
     }

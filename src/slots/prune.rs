@@ -41,7 +41,7 @@ impl SlotStore {
 
     /// Removes every slot that isn't kept, and then what no slot uses. `inputs` is asked anew before each removal.
     /// What can't be removed is a warning; only not knowing what to keep is an error, and then nothing goes.
-    pub fn prune(&self, mut inputs: impl FnMut() -> Result<KeepInputs, SlotError>) -> Result<Pruned, SlotError> {
+    pub fn prune<E>(&self, mut inputs: impl FnMut() -> Result<KeepInputs, E>) -> Result<Pruned, E> {
         let mut pruned = Pruned::default();
         let mut tried = HashSet::new();
         loop {

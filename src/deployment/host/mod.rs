@@ -7,7 +7,7 @@ mod evidence;
 mod records;
 mod unit;
 
-pub use unit::is_awake;
+pub use unit::{is_awake, target};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

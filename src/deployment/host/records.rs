@@ -98,13 +98,18 @@ impl<U: UnitControl> Host<U> {
         self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
     }
 
-    /// `next`, which names the slot that was left, over `fallback`.
+    /// `next`, which names the slot that was left, over `fallback`. A quarantine that an operator overruled is lifted:
+    /// the slot has proved itself.
     pub(super) async fn retire(&self, facts: &Facts) -> Result<Observed, Failure> {
-        let from = facts.from.as_ref().map(|side| side.slot.clone());
-        match facts.via {
-            Via::Fallback => Ok(Observed::Nothing),
-            Via::Next => self.change(move |store| settle_next(store, from.as_ref())).await,
-        }
+        let (from, to, via) = (facts.from.as_ref().map(|side| side.slot.clone()), facts.to.slot.clone(), facts.via);
+        self.change(move |store| {
+            store.clear_quarantine(&to).map_err(|error| error.fault())?;
+            match via {
+                Via::Fallback => Ok(()),
+                Via::Next => settle_next(store, from.as_ref()),
+            }
+        })
+        .await
     }
 
     /// `next` goes; over `fallback` if it names the slot that was left for good.

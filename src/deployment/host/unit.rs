@@ -10,6 +10,7 @@ use crate::model::deployment::{Blame, Kind};
 use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
 use crate::routes::{Backend, Route as _};
+use crate::slots::SlotStore;
 use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 
 use super::super::machine::{Failure, Observed};
@@ -28,6 +29,12 @@ const SOAK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the restored slot is asked about the probe that the candidate failed.
 const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long somebody's stop or restart of the whole app is waited for: most stops end sooner, and the step has to.
+const HAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// Between two looks at it.
+const HAND_LOOK: Duration = Duration::from_millis(100);
 
 impl<U: UnitControl> Host<U> {
     /// Sees that systemd has the units, and learns their limits.
@@ -254,7 +261,7 @@ impl<U: UnitControl> Host<U> {
     }
 
     pub(super) fn target(&self, unit: UnitName, instance: InstanceName) -> Target {
-        Target { app: self.settings.name.clone(), unit, instance }
+        target(&self.store, unit, instance)
     }
 
     /// The loaded units of the templates that either side uses.
@@ -322,10 +329,29 @@ impl<U: UnitControl> Host<U> {
         if !by_hand {
             return release(fault);
         }
-        let gate = self.status(&self.settings.name.gate_unit()).await;
-        let rests = gate.is_ok_and(|gate| !is_awake(&gate));
+        let rests = self.decided_gate().await.is_ok_and(|gate| !is_awake(&gate));
         Failure { fault, blame: Blame::Operator, rests }
     }
+
+    /// The gate once no job is queued for it. One that stops or restarts the whole app reaches the slots at the same
+    /// time: only its end tells what that hand wanted, and a start of ours would cancel it.
+    async fn decided_gate(&self) -> Result<UnitStatus, Failure> {
+        let (gate, end) = (self.settings.name.gate_unit(), Instant::now() + HAND_LIMIT);
+        loop {
+            let status = self.status(&gate).await?;
+            if !status.job || Instant::now() >= end {
+                return Ok(status);
+            }
+            tokio::time::sleep(HAND_LOOK).await;
+        }
+    }
+}
+
+/// Whom the probes ask, and by which path: that of its release, where it names one.
+pub fn target(store: &SlotStore, unit: UnitName, instance: InstanceName) -> Target {
+    // A record that can't be read now leaves the path of the settings.
+    let health_path = store.record(&instance.slot).ok().and_then(|record| record.release.health_path);
+    Target { app: store.layout().app().clone(), unit, instance, health_path }
 }
 
 /// Whether the gate says that the app is meant to run.

@@ -13,5 +13,6 @@ fn target() -> Target {
         app: "web".parse().expect("an app"),
         instance: "2.0@bb1@r2".parse().expect("an instance"),
         unit: UnitName::new("web@2.0@bb1@r2.service"),
+        health_path: None,
     }
 }

@@ -244,3 +244,12 @@ async fn a_unix_socket_that_isnt_there() {
     assert_eq!(ask(&Probe::Unix { path: path.clone() }, PATIENT).await, Err(miss.clone()));
     assert_eq!(Http::to(Address::Unix(path.into())).ask(PATIENT).await, Err(miss));
 }
+
+#[tokio::test]
+async fn the_path_that_the_release_names_is_asked_at_the_settings_address() {
+    let server = tcp(says(GOOD)).await;
+    let target = Target { health_path: Some("/up?full=1".into()), ..target() };
+    let asked = Prober::new(FakeUnits::new()).attempt(&Http::at(&server.address).0, &target, PATIENT).await;
+    assert_eq!(asked, Ok(()));
+    assert!(server.requests.lock().expect("a lock")[0].starts_with("GET /up?full=1 HTTP/1.1\r\n"));
+}

@@ -341,3 +341,28 @@ fn probes_in_words() {
         assert_eq!(text::of(&probe, &target()), words);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_has_one_name_whoever_it_asks_and_shows_how_it_was_asked() {
+    let world = World::notified();
+    let prober = Prober::new(world.fake.clone());
+    let probes = [Probe::Unix { path: "/nowhere/{instance}.sock".into() }];
+    let fault = prober.ask_once(&probes, &target(), seconds(2)).await.expect_err("a fault");
+    let seen = fault.evidence.probe.expect("the probe");
+    assert_eq!(seen.probe, "unix /nowhere/{instance}.sock");
+    assert_eq!(seen.asked.as_deref(), Some("unix /nowhere/2.0@bb1@r2.sock"));
+
+    let http = Probe::Http {
+        address: Address::Tcp("127.0.0.1:1".into()),
+        path: "/health".into(),
+        status: Vec::new(),
+        headers: BTreeMap::new(),
+        body: None,
+    };
+    let own = Target { health_path: Some("/up".into()), ..target() };
+    let fault = prober.prove(&[http], &proof(), &own, None, &mut |_| {}).await.expect_err("no proof");
+    assert!(fault.message.contains("http://127.0.0.1:1/up"), "{}", fault.message);
+    let seen = fault.evidence.probe.expect("the probe");
+    assert_eq!(seen.probe, "http http://127.0.0.1:1/health");
+    assert_eq!(seen.asked.as_deref(), Some("http http://127.0.0.1:1/up"));
+}

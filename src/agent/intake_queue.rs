@@ -1,0 +1,189 @@
+//! The artifacts that wait to be taken in: from the inbox and from callers, one at a time, in the order they came.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::control::api::{EventKind, RefusedItem, Uploaded};
+use crate::inbox::{self, Candidate};
+use crate::model::{Code, Fault, SlotName};
+use crate::slots::Published;
+use crate::units::UnitControl;
+
+use super::app::{App, Work};
+use super::ask::Answer;
+use super::choose;
+use super::intake::{self, Job, Refused, Source};
+
+/// How long a file that couldn't be taken for the host's fault waits for its next try.
+const INTAKE_RETRY: Duration = Duration::from_secs(10);
+
+/// An artifact that waits for its turn.
+pub(super) struct Intake {
+    pub(super) job: Job,
+    pub(super) from: Bearer,
+}
+
+/// Whom an intake's end concerns.
+pub(super) enum Bearer {
+    Inbox(Box<Candidate>),
+    Caller(Answer<Uploaded>),
+}
+
+/// The artifact that is being taken in.
+pub(super) struct Taking {
+    pub(super) file: String,
+    /// The slot that it may become, or is already.
+    pub(super) slot: Option<SlotName>,
+    by: String,
+    message: Option<String>,
+    from: Bearer,
+    task: JoinHandle<Result<Published, Refused>>,
+}
+
+impl<U: UnitControl> App<U> {
+    /// Begins the next intake, if one waits and none is under way.
+    pub(super) fn begin_intake(&mut self) {
+        if self.taking.is_some() {
+            return;
+        }
+        let Some(Intake { job, from }) = self.intake.pop_front() else { return };
+        let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
+        let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
+        let slot = intake::version_of(&place, &job).ok().map(SlotName::first);
+        let task = tokio::spawn(async move {
+            // The semaphore is never closed.
+            let _turn = turns.acquire_owned().await.ok();
+            intake::take_in(&place, &job).await
+        });
+        self.taking = Some(Taking { file, slot, by, message, from, task });
+    }
+
+    pub(super) fn dropped(&mut self, batch: inbox::Batch) {
+        for (file, fault) in batch.told {
+            tracing::warn!(SLOTD_APP = self.name(), "{file}: {fault}");
+            self.event(EventKind::Refused { file, fault: Box::new(fault) });
+        }
+        for candidate in batch.ready {
+            let path = candidate.seen.path.clone();
+            let source = match candidate.seen.kind {
+                inbox::Kind::Directory => Source::Directory(path),
+                inbox::Kind::File | inbox::Kind::Other(_) => Source::File(path),
+            };
+            let job = Job {
+                source,
+                file: candidate.seen.name.clone(),
+                version: Some(candidate.version.clone()),
+                sha256: None,
+                by: "inbox".into(),
+                message: None,
+            };
+            self.intake.push_back(Intake { job, from: Bearer::Inbox(Box::new(candidate)) });
+        }
+    }
+
+    pub(super) async fn taken_in(&mut self, result: Result<Result<Published, Refused>, JoinError>) {
+        let Some(Taking { file, by, message, from, .. }) = self.taking.take() else { return };
+        let result = result.unwrap_or_else(|error| {
+            let fault = Fault::new(Code::Internal, format!("the intake of {file} was torn: {error}"));
+            Err(Refused { fault, later: true })
+        });
+        match &result {
+            Ok(Published::New(record)) => {
+                tracing::info!(
+                    SLOTD_APP = self.name(),
+                    SLOTD_SLOT = record.slot.to_string(),
+                    "{file} is ready as {}",
+                    record.slot
+                );
+                self.event(EventKind::Ready { slot: record.slot.clone() });
+            }
+            Ok(Published::Known(_)) => {}
+            Err(refused) => {
+                tracing::warn!(SLOTD_APP = self.name(), "{file}: {}", refused.fault);
+                self.event(EventKind::Refused { file: file.clone(), fault: Box::new(refused.fault.clone()) });
+            }
+        }
+        match (from, result) {
+            (Bearer::Inbox(candidate), result) => {
+                match result {
+                    Ok(Published::New(record) | Published::Known(record)) => {
+                        self.clear_inbox(&candidate).await;
+                        self.inbox.accepted(&candidate, &record.slot, &record.artifact).await;
+                    }
+                    Err(refused) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
+                    Err(refused) => self.inbox.refused(&candidate, refused.fault).await,
+                }
+                // Of several that were dropped together only the highest goes: the last of them decides.
+                if !self.intake.iter().any(|intake| matches!(intake.from, Bearer::Inbox(_))) {
+                    self.choose();
+                }
+            }
+            (Bearer::Caller(answer), Ok(published)) => {
+                let uploaded = self.uploaded(&published, &by, message);
+                let _ = answer.send(Ok(uploaded));
+            }
+            (Bearer::Caller(answer), Err(refused)) => {
+                let _ = answer.send(Err(refused.fault.into()));
+            }
+        }
+    }
+
+    async fn clear_inbox(&self, candidate: &Candidate) {
+        if self.ground.settings.inbox.keep {
+            return;
+        }
+        let (gone, name) = (candidate.clone(), candidate.seen.name.clone());
+        let removed = tokio::task::spawn_blocking(move || gone.remove()).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(SLOTD_APP = self.name(), "{name} is accepted and can't be removed from the inbox: {error}");
+        }
+    }
+
+    /// What came of an upload: the deployment that brings it live, or why none does.
+    fn uploaded(&mut self, published: &Published, by: &str, message: Option<String>) -> Uploaded {
+        let (record, known) = match published {
+            Published::New(record) => (record, false),
+            Published::Known(record) => (record, true),
+        };
+        let slot = record.slot.clone();
+        self.choose_for(by, Some((&slot, message)));
+        let queued = self.queued.as_ref().map(|wanted| &wanted.report).filter(|report| report.to == slot);
+        let running = match &self.work {
+            Work::Deploying(running) if running.slots.last() == Some(&slot) => Some(running.id.clone()),
+            _ => None,
+        };
+        let deployment = queued.map(|report| report.id.clone()).or(running);
+        let not_live = match deployment {
+            Some(_) => None,
+            None => Some(match self.with_rules(|ready, rules| choose::why_not(&slot, ready, rules)) {
+                Ok(Some(why)) => why.to_string(),
+                Ok(None) => self.comes_first(),
+                Err(fault) => fault.to_string(),
+            }),
+        };
+        Uploaded { slot, known, deployment, not_live }
+    }
+
+    /// What a release waits for that could go live.
+    fn comes_first(&self) -> String {
+        match &self.queued {
+            Some(wanted) => format!("{}, which {} asked for, comes first", wanted.report.id, wanted.report.by),
+            None => "the deployment that was left open comes first; see `slotctl status`".to_owned(),
+        }
+    }
+
+    /// What was refused and lies in the inbox still.
+    pub(super) fn refused(&self) -> Vec<RefusedItem> {
+        self.inbox.refusals().into_iter().map(|(file, fault)| RefusedItem { file, fault }).collect()
+    }
+}
+
+/// The end of the intake under way; never, while there is none.
+pub(super) async fn end_of(taking: &mut Option<Taking>) -> Result<Result<Published, Refused>, JoinError> {
+    match taking {
+        Some(taking) => (&mut taking.task).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,206 @@
+//! Which deployment comes next: the release that is chosen, the one place of the queue, and what is tried again.
+
+use tokio::time::Instant;
+
+use crate::control::api::ApiError;
+use crate::model::deployment::{Blame, Ended, Kind};
+use crate::model::{Code, Fault, Outcome, Report, SlotName, State, Timestamp};
+use crate::slots::{Entry, Stored};
+use crate::units::UnitControl;
+
+use super::app::{App, Work};
+use super::choose::{self, Ready, Rules};
+use super::deploy::{Wanted, new_report};
+use super::retry::{self, Retry};
+
+impl<U: UnitControl> App<U> {
+    /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
+    pub(super) fn choose(&mut self) {
+        self.choose_for("automatic", None);
+    }
+
+    /// The same, on the word of whoever brought the newest release.
+    pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
+        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.ordered) {
+            return;
+        }
+        let chosen = match self.automatic() {
+            Ok(Some(chosen)) => chosen,
+            Ok(None) => return,
+            Err(fault) => {
+                tracing::error!(SLOTD_APP = self.name(), "no release can be chosen: {fault}");
+                return;
+            }
+        };
+        let busy_with = match &self.work {
+            Work::Deploying(running) => running.slots.last() == Some(&chosen),
+            Work::Nothing | Work::Pruning(..) => false,
+        };
+        if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
+            return;
+        }
+        let brought = brought.filter(|(slot, _)| **slot == chosen);
+        if brought.is_none() && self.was_tried_last(&chosen) {
+            return;
+        }
+        let id = self.next_id();
+        let (by, message) = match brought {
+            Some((_, message)) => (by, message),
+            None => ("automatic", None),
+        };
+        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), ordered: false });
+    }
+
+    /// Whether the last deployment was that of `slot`, in vain. It may have ended before it raised the mark (a masked
+    /// unit, a full disk); it comes again after its pause, not at once and for ever.
+    fn was_tried_last(&self, slot: &SlotName) -> bool {
+        let ended = self.last.as_ref().filter(|last| last.to == *slot).and_then(|last| last.ended.as_ref());
+        ended.is_some_and(|ended| ended.outcome != Outcome::Done)
+    }
+
+    /// The release that goes live by itself, if one does.
+    pub(super) fn automatic(&self) -> Result<Option<SlotName>, Fault> {
+        if self.orphaned {
+            return Ok(None);
+        }
+        self.with_rules(|ready, rules| choose::automatic(ready, rules).cloned())
+    }
+
+    pub(super) fn with_rules<T>(&self, look: impl FnOnce(&[Ready], &Rules<'_>) -> T) -> Result<T, Fault> {
+        let ready = self.ready()?;
+        let mark = self.ground.store.mark().map_err(|error| error.fault())?;
+        let current = self.ground.current();
+        let rules = Rules {
+            deploy: self.ground.settings.deploy,
+            order: self.ground.settings.versions,
+            mark: mark.as_ref().map(|mark| &mark.highest),
+            current: current.as_ref(),
+        };
+        Ok(look(&ready, &rules))
+    }
+
+    /// The slots that could go live.
+    fn ready(&self) -> Result<Vec<Ready>, Fault> {
+        let slots = self.ground.store.slots().map_err(|error| error.fault())?;
+        let ready = |entry: Entry| match entry.stored {
+            Stored::Slot(_) => Some(Ready { slot: entry.name, quarantined: entry.quarantine.is_some() }),
+            Stored::Refused(_) | Stored::Damaged(_) => None,
+        };
+        Ok(slots.into_iter().filter_map(ready).collect())
+    }
+
+    /// Puts a deployment in the one place of the queue; what was there is superseded.
+    pub(super) fn queue(&mut self, wanted: Wanted) {
+        self.retry_at = None;
+        self.tell(&wanted.report);
+        if let Some(Wanted { report, .. }) = self.queued.replace(wanted) {
+            self.supersede(report);
+        }
+        self.share_wanted();
+    }
+
+    /// Refuses while a deployment is under way or queued, or recovery has not come to an end, naming what is in the way.
+    pub(super) fn check_idle(&self) -> Result<(), ApiError> {
+        let in_the_way = match (&self.work, &self.queued, self.barred()) {
+            (_, _, Some(fault)) => return Err(fault.clone().into()),
+            (Work::Deploying(running), _, _) => running.id.clone(),
+            (_, Some(wanted), _) => wanted.report.id.clone(),
+            (Work::Nothing | Work::Pruning(..), None, None) => return Ok(()),
+        };
+        Err(ApiError::new(Code::RequestBusy, format!("deployment {in_the_way} is in the way")).next(format!(
+            "slotctl status {}; slotctl cancel {}",
+            self.name(),
+            self.name()
+        )))
+    }
+
+    pub(super) fn is_deploying(&self) -> bool {
+        matches!(self.work, Work::Deploying(_)) || self.queued.is_some()
+    }
+
+    pub(super) fn plan_retry(&mut self) {
+        self.retry_at = None;
+        let Some(last) = &self.last else { return };
+        match retry::plan(last, crate::model::Timestamp::now()) {
+            Retry::Never => {}
+            Retry::In(delay) => self.retry_at = Some(Instant::now() + delay),
+            Retry::Exhausted => tracing::error!(
+                SLOTD_APP = self.name(),
+                "{} was tried {} times; it now waits for `slotctl activate {} {}`",
+                last.to,
+                last.attempt,
+                self.name(),
+                last.to
+            ),
+        }
+    }
+
+    pub(super) fn retry(&mut self) {
+        self.retry_at = None;
+        let Some(last) = self.last.clone() else { return };
+        let gone = self.ground.store.record(&last.to).is_err();
+        // What is under way or queued comes first, and what comes of it decides; a prune is only waited for.
+        if gone || self.orphaned || self.ground.current().as_ref() == Some(&last.to) || self.is_deploying() {
+            return;
+        }
+        let id = self.next_id();
+        let report = Report {
+            attempt: last.attempt + 1,
+            message: last.message.clone(),
+            ..new_report(id, last.kind, last.to.clone(), &last.by, None)
+        };
+        self.tell(&report);
+        self.queued = Some(Wanted { report, ordered: false });
+    }
+
+    /// A queued deployment whose place was taken.
+    fn supersede(&mut self, report: Report) {
+        let fault = Fault::new(Code::Superseded, "a newer release took its place in the queue");
+        self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
+    }
+
+    /// A deployment that couldn't even be announced.
+    pub(super) fn refused_at_once(&mut self, report: Report, fault: Fault) {
+        tracing::error!(
+            SLOTD_APP = self.name(),
+            SLOTD_DEPLOYMENT = report.id.to_string(),
+            "{} is refused: {fault}",
+            report.id
+        );
+        self.last = Some(self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment));
+        self.plan_retry();
+    }
+
+    /// Ends a deployment that never began, for people and the history; returns how it stands.
+    pub(super) fn end_unbegun(&mut self, report: Report, outcome: Outcome, fault: Fault, blame: Blame) -> Report {
+        let ended = Ended {
+            outcome,
+            fault: Some(fault),
+            blame: Some(blame),
+            at: Timestamp::now(),
+            next: None,
+            warnings: Vec::new(),
+        };
+        let report = Report { state: State::Done, ended: Some(ended), ..report };
+        self.tell(&report);
+        let (history, kept) = (self.ground.shared.history.clone(), report.clone());
+        tokio::spawn(async move {
+            if let Err(error) = history.record(&kept).await {
+                tracing::warn!("the history lacks {}: {error}", kept.id);
+            }
+        });
+        report
+    }
+
+    /// The slots that somebody has plans with: an open or queued deployment, the next try, an intake.
+    pub(super) fn wanted_slots(&self) -> Vec<SlotName> {
+        let running = match &self.work {
+            Work::Deploying(running) => running.slots.clone(),
+            Work::Nothing | Work::Pruning(..) => Vec::new(),
+        };
+        let queued = self.queued.iter().map(|wanted| wanted.report.to.clone());
+        let again = self.last.iter().filter(|_| self.retry_at.is_some()).map(|last| last.to.clone());
+        let coming = self.taking.iter().filter_map(|taking| taking.slot.clone());
+        running.into_iter().chain(queued).chain(again).chain(coming).collect()
+    }
+}

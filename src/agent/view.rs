@@ -1,0 +1,81 @@
+//! How an app stands, for whoever asks.
+
+use tokio::time::Instant;
+
+use crate::control::api::WaitingItem;
+use crate::model::Timestamp;
+use crate::units::UnitControl;
+
+use super::app::{App, Work};
+use super::ask::View;
+use super::retry::{self, Retry};
+
+impl<U: UnitControl> App<U> {
+    pub(super) fn view(&self) -> View {
+        let deployment = match &self.work {
+            Work::Deploying(running) => running.shown.borrow().clone(),
+            Work::Nothing | Work::Pruning(..) => self.queued.as_ref().map(|wanted| wanted.report.clone()),
+        };
+        View {
+            settings: self.ground.settings.clone(),
+            store: self.ground.store.clone(),
+            orphaned: self.orphaned,
+            deployment,
+            queued: self.queued.as_ref().map(|wanted| wanted.report.clone()),
+            last: self.last.clone(),
+            crash_loop: self.live.looping.clone(),
+            waiting: self.waiting(),
+            refused: self.refused(),
+            fault: self.fault.clone(),
+            problem: self.inbox.problem().cloned(),
+            notes: vec!["accepts unsigned artifacts from whoever can write to its inbox".into()],
+        }
+    }
+
+    /// What waits, with its reason.
+    fn waiting(&self) -> Vec<WaitingItem> {
+        let item = |what: &str, reason: String| WaitingItem { what: what.to_owned(), reason };
+        let files = self.inbox.waiting().iter().map(|(what, reason)| item(what, reason.clone()));
+        let taking = self.taking.iter().map(|taking| item(&taking.file, "is checked and unpacked".into()));
+        let turns = self.intake.iter().enumerate();
+        let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
+        let queued = self.queued.iter().map(|wanted| {
+            item(&wanted.report.to.to_string(), format!("{} waits for the one under way", wanted.report.id))
+        });
+        let retry = self.retry_at.zip(self.last.as_ref()).map(|(at, last)| {
+            let rest = at.saturating_duration_since(Instant::now()).as_secs();
+            item(&last.to.to_string(), format!("is tried again in {rest} s, for the {} time", nth(last.attempt + 1)))
+        });
+        files
+            .chain(taking)
+            .chain(turns)
+            .chain(queued)
+            .chain(retry)
+            .chain(self.exhausted())
+            .chain(self.left_open())
+            .collect()
+    }
+
+    /// What was tried often enough: nothing but an operator's word brings it back.
+    fn exhausted(&self) -> Option<WaitingItem> {
+        let last = self.last.as_ref().filter(|last| retry::plan(last, Timestamp::now()) == Retry::Exhausted)?;
+        let (app, to) = (self.name(), &last.to);
+        let reason = format!("was tried {} times; it waits for `slotctl activate {app} {to}`", last.attempt);
+        Some(WaitingItem { what: to.to_string(), reason })
+    }
+
+    fn left_open(&self) -> Option<WaitingItem> {
+        let at = self.recover_at?;
+        let rest = at.saturating_duration_since(Instant::now()).as_secs();
+        let reason = format!("an open deployment, or a broken link, is brought in order in {rest} s");
+        Some(WaitingItem { what: self.name().to_owned(), reason })
+    }
+}
+
+fn nth(number: u32) -> String {
+    match number {
+        2 => "2nd".into(),
+        3 => "3rd".into(),
+        n => format!("{n}th"),
+    }
+}
