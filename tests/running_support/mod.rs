@@ -1,13 +1,20 @@
 //! What the stories of running apps share: looks at units, and the stories that are told on both systems.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use crate::support::host::{shown, text};
+use crate::support::host::{Root, shown, text};
 use crate::support::wait_until;
 use crate::support::world::{PATIENCE, World};
 
 /// Proofs that give up early; with them a hold mark ends early too.
 pub const BRIEF_PROOF: &str =
     "[proof]\ninterval = \"100ms\"\ntimeout = \"2s\"\nsuccesses = 2\ndeadline = \"8s\"\nstable_for = \"500ms\"\n";
+
+/// Tells the story on both systems.
+pub fn on_both(hint: &str, story: impl Fn(&World)) {
+    for root in [Root::Own, Root::Trixie] {
+        story(&World::boot(hint, root));
+    }
+}
 
 /// The unit of a slot of the app `web`.
 pub fn web(slot: &str) -> String {
