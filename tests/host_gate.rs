@@ -5,6 +5,7 @@ mod running_support;
 mod support;
 
 use running_support::{ask, drop_in, mask_slotd, on_both, states, told, until, until_settled};
+use support::host::Root;
 use support::wait_until;
 use support::world::{PATIENCE, World};
 
@@ -77,18 +78,18 @@ fn without_a_bus_the_gate_starts_stops_and_settles() {
 
 #[test]
 fn reload_reaches_the_live_slot_or_says_why_not() {
-    on_both("reload", |world| {
-        world.live("web", 8080, "1.0.0");
-        let refused = world.host.sh("systemctl reload web");
-        assert!(!refused.status.success());
-        assert!(told(world).contains("reload is not applicable"), "{}", told(world));
-        assert_eq!(states(world, "web web@1.0.0"), "active active");
-        drop_in(world, "web@.service", "[Service]\nExecReload=/bin/sh -c 'echo told to reload $MAINPID'\n");
-        let pid = world.host.ok("systemctl show -P MainPID web@1.0.0");
-        world.host.ok("systemctl reload web");
-        wait_until("the reload", PATIENCE, || match told(world) {
-            lines if lines.contains(&format!("told to reload {pid}")) => Ok(()),
-            lines => Err(lines),
-        });
+    let world = World::boot("reload", Root::Own);
+    world.live("web", 8080, "1.0.0");
+    let refused = world.host.sh("systemctl reload web");
+    assert!(!refused.status.success());
+    let why = "reload: `systemctl reload web@1.0.0.service` failed";
+    assert!(told(&world).contains(why), "{}", told(&world));
+    assert_eq!(states(&world, "web web@1.0.0"), "active active");
+    drop_in(&world, "web@.service", "[Service]\nExecReload=/bin/sh -c 'echo told to reload $MAINPID'\n");
+    let pid = world.host.ok("systemctl show -P MainPID web@1.0.0");
+    world.host.ok("systemctl reload web");
+    wait_until("the reload", PATIENCE, || match told(&world) {
+        lines if lines.contains(&format!("told to reload {pid}")) => Ok(()),
+        lines => Err(lines),
     });
 }

@@ -101,7 +101,9 @@ fn the_daemons_unit_lets_it_do_its_work_and_no_more() {
         host.ok("systemctl stop slotd.service");
         host.write("/usr/bin/slotd", DAEMON);
         let units = "/usr/lib/systemd/system/slotd* /etc/systemd/system/web*";
-        let verified = host.sh(&format!("systemd-analyze verify --man=no {units} 2>&1"));
+        // Where a slot's program lies only its own mount namespace shows.
+        let verified =
+            host.sh(&format!("systemd-analyze verify --man=no {units} 2>&1 | grep -v ': Command /srv/web/'"));
         assert_eq!(text(&verified), "");
 
         host.ok("systemctl start slotd.service");

@@ -91,15 +91,21 @@ fn killed_for_good_in_mid_deployment_it_leaves_apps_that_serve_after_the_hold_ma
         "active active active inactive inactive inactive"
     );
 
-    // Whenever slotd comes back, it brings what it had begun to an end.
+    // Whenever slotd comes back, it brings what it had begun to an end: back where the candidate it was proving is gone,
+    // on where all is as the step announced it.
     unmask_slotd(&world);
-    for (app, port, ..) in &all {
-        world.expect_status(app, "an end of the second deployment", |status| status["last"]["to"] == "2.0.0");
-        let status = world.json(&format!("status {app}"));
-        assert_eq!(status["last"]["ended"]["fault"]["code"], "deployment.interrupted", "{status}");
-        assert_eq!(status["last"]["ended"]["outcome"], "rolled-back", "{status}");
-        assert_eq!(status["current"], "1.0.0");
-        world.expect_serving(*port, "1.0.0");
+    for ((app, port, ..), (outcome, code, live)) in all.iter().zip([
+        ("rolled-back", "deployment.interrupted", "1.0.0"),
+        ("done", "", "2.0.0"),
+        ("rolled-back", "unit.start_timeout", "1.0.0"),
+    ]) {
+        let status =
+            world.expect_status(app, "an end of the second deployment", |status| status["last"]["to"] == "2.0.0");
+        let ended = &status["last"]["ended"];
+        assert_eq!(ended["outcome"], outcome, "{app}: {status}");
+        assert_eq!(ended["fault"]["code"].as_str().unwrap_or_default(), code, "{app}: {status}");
+        assert_eq!(status["current"], live, "{app}: {status}");
+        world.expect_serving(*port, live);
     }
 }
 
@@ -213,10 +219,11 @@ fn units_that_are_masked_or_missing_are_refused_before_anything_is_touched() {
     }
     // It was nobody's fault but the host's: once that is repaired it goes live by itself. systemd gives up the
     // listener of a socket unit that is masked while it listens, so the unit is stopped before it is started again.
-    world.host.ok(&format!(
+    let mended = world.host.sh(&format!(
         "systemctl stop web@1.0.0 web.socket; rm -f {units}/web.s* && cp /root/kept/* {units} && \
          systemctl daemon-reload && systemctl start web"
     ));
+    assert!(mended.status.success(), "{}\n{}", shown(&mended), told(&world));
     world.expect_serving(8080, "2.0.0");
     world.expect_idle("web");
     assert_eq!(endings(&world, "web")[0], "2.0.0 done");
