@@ -8,6 +8,7 @@
 #   /usr/lib/slotd/slotd-gate                     called by units only, which name it so
 #   /usr/lib/systemd/system/                      slotd.service, slotd.socket, slotd-settle@.service
 #   /usr/lib/sysusers.d, /usr/lib/tmpfiles.d      slotd.conf each
+#   /usr/share/slotd/profile-root.conf            the drop-in of the root profile, to be copied by who wants it
 #   /usr/share/man                                slotctl(1), slotd-app(5), slotd(8), slotd-gate(8)
 #   /etc/slotd/slotd.toml, apps/, keys/           the administrator's; what is there already stays as it is
 set -eu
@@ -30,6 +31,7 @@ for unit in slotd.service slotd.socket slotd-settle@.service; do
 done
 install -D -m 0644 -t "$dest/usr/lib/sysusers.d" "$here/packaging/sysusers.d/slotd.conf"
 install -D -m 0644 -t "$dest/usr/lib/tmpfiles.d" "$here/packaging/tmpfiles.d/slotd.conf"
+install -D -m 0644 -t "$dest/usr/share/slotd" "$here/systemd/profile-root.conf"
 for page in slotctl.1 slotd-app.5 slotd.8 slotd-gate.8; do
     install -D -m 0644 -t "$dest/usr/share/man/man${page##*.}" "$here/packaging/man/$page"
 done

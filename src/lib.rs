@@ -24,6 +24,8 @@ pub mod history;
 #[cfg(feature = "daemon")]
 pub mod inbox;
 #[cfg(feature = "daemon")]
+pub mod points;
+#[cfg(feature = "daemon")]
 pub mod probes;
 #[cfg(feature = "daemon")]
 pub mod routes;

@@ -107,7 +107,10 @@ fn the_files_that_the_documents_name_exist() {
         for name in text.split('`').skip(1).step_by(2).filter(|name| names_a_file(name)) {
             checked += 1;
             let there = match name.split_once('*') {
-                Some((head, tail)) => files.iter().any(|file| file.starts_with(head) && file.ends_with(tail)),
+                Some((head, tail)) => files.iter().any(|file| {
+                    let start = file.rfind('/').map_or(0, |at| at + 1);
+                    (file.starts_with(head) || file[start..].starts_with(head)) && file.ends_with(tail)
+                }),
                 None => files.iter().any(|file| ends_with_path(file, name)),
             };
             assert!(there, "{document} names `{name}`, which isn't there");

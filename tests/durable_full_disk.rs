@@ -64,10 +64,24 @@ impl Disk {
         assert_eq!(error.code(), Code::DiskFull);
     }
 
-    /// Makes files until there is no inode left.
+    /// Makes files until there is no inode left, nor comes back: the file system may still be busy with freeing that of
+    /// a file which was removed before.
     fn fill_inodes(&self) {
-        let error = (0..).find_map(|number| File::create(self.path(&format!("filler{number}"))).err());
-        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::StorageFull));
+        let mut made = 0;
+        loop {
+            let before = made;
+            let error = loop {
+                match File::create_new(self.path(&format!("filler{made}"))) {
+                    Ok(_) => made += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+            if made == before {
+                return;
+            }
+            run("sync", &["-f", text(&self.mount)]);
+        }
     }
 }
 

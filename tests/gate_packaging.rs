@@ -39,6 +39,7 @@ fn the_layout() {
         ("usr/lib/systemd/system/slotd-settle@.service", 0o644),
         ("usr/lib/sysusers.d/slotd.conf", 0o644),
         ("usr/lib/tmpfiles.d/slotd.conf", 0o644),
+        ("usr/share/slotd/profile-root.conf", 0o644),
         ("usr/share/man/man1/slotctl.1", 0o644),
         ("usr/share/man/man5/slotd-app.5", 0o644),
         ("usr/share/man/man8/slotd.8", 0o644),

@@ -22,7 +22,7 @@ fn folders_and_every_kind_of_archive_are_taken_and_equal_bytes_are_one_tree() {
     world.expect_serving(8080, "1.0.4");
     world.expect_idle("web");
     world.expect_taken(&[]);
-    let fate = format!("{}", world.host.ok(&format!("cat {INBOX}/web-1.0.4.slotd.json")));
+    let fate = world.host.ok(&format!("cat {INBOX}/web-1.0.4.slotd.json"));
     expect_parts(&fate, &["accepted", "1.0.4"]);
 
     // Without a VERSION of its own a release says what slotd calls it.

@@ -3,8 +3,9 @@
 mod support;
 
 use support::host::{Root, shown, text};
+use support::wait_until;
 use support::workshop::{expect_exit, expect_parts};
-use support::world::World;
+use support::world::{PATIENCE, World};
 
 /// A proof that a release whose health is bad keeps trying for longer than any of these stories takes.
 const PATIENT: &str = "[proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"100s\"\nstable_for = \"300ms\"\n";
@@ -40,6 +41,8 @@ fn a_deployment_under_way_is_named_to_whoever_it_hinders_and_can_be_cancelled() 
 fn what_an_operator_stops_in_mid_deployment_stays_stopped() {
     let world = World::boot("stopped", Root::Own);
     world.supply_server();
+    world.host.write("/etc/systemd/system/web@.service.d/stop.conf", "[Service]\nTimeoutStopSec=3s\n");
+    world.host.ok("systemctl daemon-reload");
     world.send_live("web", "1.0.0");
     world.settings("web", PATIENT);
 
@@ -50,16 +53,20 @@ fn what_an_operator_stops_in_mid_deployment_stays_stopped() {
     world.expect_serving(8080, "1.0.0");
     assert_eq!(world.slots("web"), ["2.0.0 ready", "1.0.0 active"]);
 
-    // The whole app: nothing of it comes back by itself.
+    // The whole app: nothing of it comes back by itself, in whatever step the hand comes.
     world.begin_to_prove("3.0.0", "health-500");
+    world.stop_all();
+    world.begin_to("start web@4.0.0.service", "4.0.0", "never-ready");
+    world.expect_unit("web@4.0.0.service", "activating");
+    world.stop_all();
+
+    expect_exit(&world.send("web", &world.make("web", "5.0.0", "hang-on-stop")), 0);
+    world.begin_to("stop web@5.0.0.service", "6.0.0", "");
+    world.expect_unit("web@5.0.0.service", "deactivating");
     world.host.ok("systemctl stop web.service");
-    world.expect_stopped_by_other();
-    let status = world.expect_idle("web");
-    assert_eq!((&status["state"], &status["current"]), (&"stopped".into(), &"1.0.0".into()), "{status}");
-    assert_eq!(world.host.ok("systemctl is-active web.service || true"), "inactive");
-    assert_eq!(world.host.ok("systemctl list-units --plain --no-legend --state=active 'web@*'"), "");
+    world.expect_rest("5.0.0");
     world.host.ok("systemctl start web.service");
-    world.expect_serving(8080, "1.0.0");
+    world.expect_serving(8080, "5.0.0");
 }
 
 #[test]
@@ -109,10 +116,44 @@ impl World {
     /// deployment's id.
     #[track_caller]
     fn begin_to_prove(&self, version: &str, behaviour: &str) -> String {
+        self.begin_to(&format!("prove web@{version}.service"), version, behaviour)
+    }
+
+    /// Begins `slotctl deploy` of such a release, waits until it is at this step, and returns the deployment's id.
+    #[track_caller]
+    fn begin_to(&self, step: &str, version: &str, behaviour: &str) -> String {
         let file = self.make("web", version, behaviour);
         self.begin("deploy", &format!("deploy {file} --app web"));
-        let status = self.expect_status("web", "proving", |status| status["deployment"]["state"] == "proving");
+        let status = self.expect_status("web", step, |status| status["deployment"]["waiting"]["what"] == step);
         status["deployment"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Waits until systemd says this of a unit.
+    #[track_caller]
+    fn expect_unit(&self, unit: &str, state: &str) {
+        wait_until(&format!("{unit} {state}"), PATIENCE, || {
+            let found = self.host.ok(&format!("systemctl is-active {unit} || true"));
+            if found == state { Ok(()) } else { Err(found) }
+        });
+    }
+
+    /// Stops the whole app in the middle of a deployment over 1.0.0, sees that it stays stopped, and starts it again.
+    #[track_caller]
+    fn stop_all(&self) {
+        self.host.ok("systemctl stop web.service");
+        self.expect_rest("1.0.0");
+        self.host.ok("systemctl start web.service");
+        self.expect_serving(8080, "1.0.0");
+    }
+
+    /// Sees that the deployment is given up, and that nothing of the app runs.
+    #[track_caller]
+    fn expect_rest(&self, current: &str) {
+        self.expect_stopped_by_other();
+        let status = self.expect_idle("web");
+        assert_eq!((&status["state"], &status["current"]), (&"stopped".into(), &current.into()), "{status}");
+        assert_eq!(self.host.ok("systemctl is-active web.service || true"), "inactive");
+        assert_eq!(self.host.ok("systemctl list-units --plain --no-legend --state=active 'web@*'"), "");
     }
 
     /// Waits for the end of what [`World::begin_to_prove`] began: cancelled by a hand that wasn't slotd's.

@@ -3,7 +3,6 @@
 mod running_support;
 mod support;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use running_support::{
@@ -251,15 +250,10 @@ fn an_app_without_a_route_is_deployed_undone_and_booted() {
 fn as_root_slotd_does_the_same_without_polkit() {
     let world = World::installed("root", Root::Own);
     world.host.ok("systemctl mask --now polkit.service 2>&1");
-    for (from, to) in [
-        ("slotd.service.conf", "/etc/systemd/system/slotd.service.d/root.conf"),
-        ("tmpfiles.conf", "/etc/tmpfiles.d/slotd.conf"),
-    ] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/root-profile").join(from);
-        world.host.write(to, std::fs::read(path).expect("readable"));
-    }
+    world.host.ok("mkdir -p /etc/systemd/system/slotd.service.d");
+    world.host.ok("cp /usr/share/slotd/profile-root.conf /etc/systemd/system/slotd.service.d/");
     world.host.write("/etc/slotd/slotd.toml", "profile = \"root\"\n");
-    world.host.ok("systemd-tmpfiles --create && systemctl daemon-reload");
+    world.host.ok("systemctl daemon-reload");
     world.host.ok("systemctl enable --now slotd.socket slotd.service 2>&1");
     world.add_app("web", 8080);
     assert_eq!(world.host.ok("ps -o user= -C slotd"), "root");

@@ -82,32 +82,7 @@ impl AppHandle {
 /// Starts the task of an app: it first goes on with what was left open.
 pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> (AppHandle, JoinHandle<()>) {
     let (asks, asked) = mpsc::channel(ASKS);
-    let settings = InboxSettings::of(&ground.settings, rescan);
-    let inbox = Inbox::new(ground.store.layout().inbox(), settings, hub, write_fate);
-    let place = Place {
-        settings: Arc::clone(&ground.settings),
-        store: Arc::clone(&ground.store),
-        worker: ground.shared.worker.clone(),
-    };
-    let live = LiveWatch::new(ground.shared.units.clone());
-    let app = App {
-        ground,
-        place,
-        orphaned: false,
-        inbox,
-        work: Work::Nothing,
-        queued: None,
-        wanted: watch::Sender::new(Vec::new()),
-        intake: VecDeque::new(),
-        taking: None,
-        last: None,
-        number: 0,
-        retry_at: None,
-        recover_at: None,
-        live,
-        fault: None,
-        rescan,
-    };
+    let app = App::new(ground, hub, rescan);
     (AppHandle { asks }, tokio::spawn(app.run(asked)))
 }
 
@@ -125,6 +100,36 @@ enum Woken {
 }
 
 impl<U: UnitControl> App<U> {
+    /// An app that has done nothing yet.
+    pub(super) fn new(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> Self {
+        let settings = InboxSettings::of(&ground.settings, rescan);
+        let inbox = Inbox::new(ground.store.layout().inbox(), settings, hub, write_fate);
+        let place = Place {
+            settings: Arc::clone(&ground.settings),
+            store: Arc::clone(&ground.store),
+            worker: ground.shared.worker.clone(),
+        };
+        let live = LiveWatch::new(ground.shared.units.clone());
+        App {
+            ground,
+            place,
+            orphaned: false,
+            inbox,
+            work: Work::Nothing,
+            queued: None,
+            wanted: watch::Sender::new(Vec::new()),
+            intake: VecDeque::new(),
+            taking: None,
+            last: None,
+            number: 0,
+            retry_at: None,
+            recover_at: None,
+            live,
+            fault: None,
+            rescan,
+        }
+    }
+
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         self.begin().await;
         loop {
@@ -188,7 +193,7 @@ impl<U: UnitControl> App<U> {
 
     /// Goes on with what was left open. While something else is done to the slots it waits: a second driver on an
     /// open intent would work against the first.
-    async fn recover(&mut self) {
+    pub(super) async fn recover(&mut self) {
         self.recover_at = None;
         match self.work {
             Work::Nothing => {}
@@ -214,7 +219,7 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Begins what can begin now: the next intake, the queued deployment.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         if self.barred().is_some() {
             return;
         }
@@ -262,7 +267,7 @@ impl<U: UnitControl> App<U> {
         });
     }
 
-    async fn driven(&mut self, result: Result<Driven, JoinError>) {
+    pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {
@@ -366,3 +371,7 @@ fn write_fate(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     // Read by whoever dropped the artifact.
     crate::durable::write_atomic_mode(path, bytes, 0o644).map_err(std::io::Error::other)
 }
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

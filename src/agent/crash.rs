@@ -16,6 +16,11 @@ pub struct CrashWatch {
 }
 
 impl CrashWatch {
+    /// Whether nothing was noted yet.
+    pub fn is_new(&self) -> bool {
+        self.counter.is_none()
+    }
+
     /// Notes that the unit's NRestarts was `counter` at `now`. A counter that fell was reset by a start by hand.
     pub fn note(&mut self, counter: u32, now: Instant) {
         let new = match self.counter {

@@ -17,7 +17,7 @@ use crate::model::slot::Phase;
 use crate::model::{Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, Timestamp, UnitName};
 use crate::probes::Prober;
 use crate::routes::AnyRoute;
-use crate::slots::{LinkState, SlotStore};
+use crate::slots::{LinkState, SlotError, SlotStore, compare};
 use crate::units::UnitControl;
 
 use super::shared::Shared;
@@ -66,7 +66,7 @@ impl<U: UnitControl> Ground<U> {
 
     /// Goes on with what the last run of slotd left open, if it left something; brings links and gate in order.
     pub async fn recover(&self) -> Result<Option<Running>, Fault> {
-        self.mend_current()?;
+        self.mend_current().await?;
         let file = IntentFile::of(self.store.layout());
         let intent = match file.read() {
             Ok(Some(intent)) => intent,
@@ -76,6 +76,8 @@ impl<U: UnitControl> Ground<U> {
                 let _ = crate::durable::remove_file(&self.store.layout().hold());
                 return Ok(None);
             }
+            // Tried again: what can't be read just now is no reason to forget what is open.
+            Err(error) if !error.is_damage() => return Err(error.fault()),
             Err(error) => {
                 tracing::error!(
                     SLOTD_APP = self.settings.name.as_str(),
@@ -84,7 +86,10 @@ impl<U: UnitControl> Ground<U> {
                 file.set_aside().map_err(|error| error.fault())?;
                 match self.unreadable()? {
                     Some(intent) => intent,
-                    None => return Ok(None),
+                    None => {
+                        let _ = crate::durable::remove_file(&self.store.layout().hold());
+                        return Ok(None);
+                    }
                 }
             }
         };
@@ -125,7 +130,19 @@ impl<U: UnitControl> Ground<U> {
             Some(self.shared.history.clone()),
             shown,
         );
-        let task = tokio::spawn(async move { drive(machine, report, &host, &mut heard).await });
+        let stopping = told_to_stop(self.shared.stopping.subscribe());
+        let task = tokio::spawn(async move {
+            let driven = async {
+                host.learn_limits(machine.facts()).await;
+                drive(machine, report, &host, &mut heard).await
+            };
+            tokio::select! {
+                biased;
+                // slotd goes: from here on nothing is done and nothing seen, units that stop with the host included.
+                () = stopping => std::future::pending().await,
+                driven = driven => driven,
+            }
+        });
         Running { id, slots, shown: seen, verbs, task }
     }
 
@@ -145,32 +162,45 @@ impl<U: UnitControl> Ground<U> {
         Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, soak })
     }
 
-    /// A `current` that names nothing whole is brought to `next`, else `fallback`, if one is whole.
-    fn mend_current(&self) -> Result<(), Fault> {
+    /// A `current` that names nothing whole is brought to `next`, else `fallback`, if its files are those that were
+    /// published.
+    async fn mend_current(&self) -> Result<(), Fault> {
         let links = self.store.links().map_err(|error| error.fault())?;
         if !matches!(links.current, LinkState::Dangling(_)) {
             return Ok(());
         }
-        let whole = [&links.next, &links.fallback].into_iter().find_map(LinkState::slot);
-        match whole {
-            Some(slot) => {
-                tracing::error!(
-                    SLOTD_APP = self.settings.name.as_str(),
-                    "current names no whole slot; it is brought to {slot}"
-                );
-                self.store.set_link(Link::Current, slot).map_err(|error| error.fault())
+        for slot in [&links.next, &links.fallback].into_iter().filter_map(LinkState::slot).cloned() {
+            let store = Arc::clone(&self.store);
+            let mended = tokio::task::spawn_blocking(move || {
+                store.verify(&slot, &compare)?;
+                store.set_link(Link::Current, &slot)?;
+                Ok::<SlotName, SlotError>(slot)
+            })
+            .await;
+            let app = self.settings.name.as_str();
+            match mended {
+                Ok(Ok(slot)) => {
+                    tracing::error!(SLOTD_APP = app, "current named no whole slot; it was brought to {slot}");
+                    return Ok(());
+                }
+                Ok(Err(error)) => tracing::error!(SLOTD_APP = app, "no way out for current: {}", error.fault()),
+                Err(error) => tracing::error!(SLOTD_APP = app, "the check of a slot was torn: {error}"),
             }
-            None => Err(Fault::new(
-                Code::Stuck,
-                format!("current of {} names no whole slot, nor do next and fallback", self.settings.name),
-            )),
         }
+        let app = &self.settings.name;
+        Err(Fault::new(
+            Code::Stuck,
+            format!("current of {app} names no whole slot, nor do next and fallback; `slotctl activate {app} VERSION`"),
+        ))
     }
 
-    /// A deployment about which nothing is known any more: everything is brought to `current`.
+    /// A deployment about which nothing is known any more: everything is brought to `current`; where there is none yet,
+    /// what `next` names is stopped.
     fn unreadable(&self) -> Result<Option<Intent>, Fault> {
-        let Some(current) = self.current() else { return Ok(None) };
-        let side = self.side(&current)?;
+        let links = self.store.links().map_err(|error| error.fault())?;
+        let current = links.current.slot().map(|slot| self.side(slot)).transpose()?;
+        let next = links.next.slot().map(|slot| self.side(slot)).transpose()?;
+        let Some(to) = current.clone().or(next) else { return Ok(None) };
         let id = DeploymentId { app: self.settings.name.clone(), number: 0 };
         let fault = Fault::new(Code::Interrupted, "the record of the open deployment was unreadable");
         let ruling = Ruling {
@@ -180,32 +210,35 @@ impl<U: UnitControl> Ground<U> {
             phase: Phase::Switching,
             warnings: Vec::new(),
         };
-        let settling = Settling { to: Target::Foreign(side.clone()), serve: true, alternative: false, ruling };
-        let facts = Facts {
-            id: id.clone(),
-            kind: Kind::Deploy,
-            from: Some(side.clone()),
-            to: side,
-            via: Via::Next,
-            soak: Duration::ZERO,
+        let settling = Settling {
+            serve: current.is_some(),
+            to: current.clone().map_or(Target::Nothing, Target::Foreign),
+            alternative: false,
+            ruling,
         };
-        Ok(Some(Intent::new(facts, Stage::Settling(settling), new_report(id, Kind::Deploy, current, "recovery", None))))
+        let report = new_report(id.clone(), Kind::Deploy, to.slot.clone(), "recovery", None);
+        let facts = Facts { id, kind: Kind::Deploy, from: current, to, via: Via::Next, soak: Duration::ZERO };
+        Ok(Some(Intent::new(facts, Stage::Settling(settling), report)))
     }
 
     /// What recovery finds on the host.
     async fn found(&self, intent: &Intent) -> Result<Found, Fault> {
         let units = &self.shared.units;
-        let up = async |unit: &UnitName| units.status(unit).await.ok().filter(crate::units::UnitStatus::is_up);
+        // An unanswered question is no answer: recovery waits for systemd rather than take what runs for dead.
+        let up = async |unit: &UnitName| {
+            let status = units.status(unit).await.map_err(|error| unreachable(&error))?;
+            Ok::<_, Fault>(Some(status).filter(crate::units::UnitStatus::is_up))
+        };
         let gate = units.status(&self.settings.name.gate_unit()).await.map_err(|error| unreachable(&error))?;
         let mut awake = is_awake(&gate);
         for side in intent.facts.from.iter().chain([&intent.facts.to]) {
             for unit in side.unit_names() {
-                awake |= up(&unit).await.is_some();
+                awake |= up(&unit).await?.is_some();
             }
         }
         let mut runs_hold = true;
         for (unit, run) in intent.stage.runs() {
-            runs_hold &= up(&unit).await.is_some_and(|status| status.invocation.as_ref() == Some(&run));
+            runs_hold &= up(&unit).await?.is_some_and(|status| status.invocation.as_ref() == Some(&run));
         }
         let same_boot = !intent.boot.is_empty() && intent.boot == clock::boot_id();
         Ok(Found {
@@ -248,6 +281,13 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         waiting: None,
         steps: Vec::new(),
         ended: None,
+    }
+}
+
+async fn told_to_stop(mut stopping: watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending().await
     }
 }
 

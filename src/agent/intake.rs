@@ -65,9 +65,12 @@ pub struct Refused {
 
 /// Takes an artifact in. What was put into spool and staging is gone afterwards, whatever came of it.
 pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
-    let version = version_of(place, job)?;
     let mut packed = None;
-    let result = publish(place, job, &version, &mut packed).await;
+    let version = version_of(place, job);
+    let result = match &version {
+        Ok(version) => publish(place, job, version, &mut packed).await,
+        Err(refused) => Err(refused.fault.clone()),
+    };
     let (path, digest) = packed.map_or((None, None), |spooled: Spooled| (Some(spooled.path), Some(spooled.digest)));
     let uploaded = match &job.source {
         Source::Upload(path) => Some(path.clone()),
@@ -79,8 +82,11 @@ pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
     }
     result.map_err(|fault| {
         let refused = refused(fault);
-        if !refused.later && refused.fault.code != Code::ReleaseConflict {
-            keep_refusal(place, job, &version, digest, &refused.fault);
+        if let Ok(version) = &version
+            && !refused.later
+            && refused.fault.code != Code::ReleaseConflict
+        {
+            keep_refusal(place, job, version, digest, &refused.fault);
         }
         refused
     })

@@ -15,5 +15,7 @@ pub mod registry;
 pub mod retry;
 mod service;
 pub mod shared;
+#[cfg(test)]
+mod tests;
 mod view;
 pub mod watch;

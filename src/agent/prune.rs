@@ -5,7 +5,6 @@ use tokio::task::JoinError;
 use crate::control::api::{ApiError, PruneItem, Pruned};
 use crate::control::service::Caller;
 use crate::deployment::intent::{Intent, IntentFile};
-use crate::deployment::points;
 use crate::model::{Code, Fault, SlotName};
 use crate::slots::{KeepInputs, keep_set};
 use crate::units::UnitControl;
@@ -55,20 +54,18 @@ impl<U: UnitControl> App<U> {
         let task = tokio::spawn(async move {
             let running = running_slots(&ground).await.ok_or_else(untold)?;
             let pruned = tokio::task::spawn_blocking(move || {
-                points::pass(points::Side::Before, "prune");
-                let before = inputs(&ground, &running, &wanted.borrow())?;
+                let before = inputs(&ground, &running, &wanted.borrow().clone())?;
                 let known: Vec<SlotName> = before.slots.iter().map(|slot| slot.slot.clone()).collect();
                 // Asked anew before each removal: what an operator wants meanwhile stays, and so does what came
                 // meanwhile, which nobody could choose yet.
                 let look = || {
-                    let mut now = inputs(&ground, &running, &wanted.borrow())?;
+                    let mut now = inputs(&ground, &running, &wanted.borrow().clone())?;
                     let came = now.slots.iter().map(|slot| &slot.slot).filter(|slot| !known.contains(slot));
                     let came: Vec<SlotName> = came.cloned().collect();
                     now.queued.extend(came);
                     Ok(now)
                 };
                 let pruned = ground.store.prune(look)?;
-                points::pass(points::Side::After, "prune");
                 let warnings = pruned.warnings.iter().map(ToString::to_string).collect();
                 Ok(shown(&before, warnings))
             })

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use crate::config::{AppSettings, Apps, BrokenApp};
 use crate::control::api::ApiError;
 use crate::inbox::WatchHub;
@@ -45,6 +47,10 @@ impl<U: UnitControl> Registry<U> {
         for settings in loaded.good {
             self.begin_or_change(settings).await;
         }
+        if loaded.broken.iter().any(|broken| broken.name.is_none() && !broken.file.is_file()) {
+            // The folder itself can't be read, so nothing says that a file is gone.
+            return;
+        }
         let gone: Vec<AppHandle> = {
             let apps = lock(&self.apps);
             let gone = apps.iter().filter(|(name, _)| !good.contains(name) && !broken.contains(name));
@@ -72,14 +78,32 @@ impl<U: UnitControl> Registry<U> {
                 }
                 lock(&self.health).remove(&key);
                 let ground = Ground { settings, store: Arc::new(store), shared: self.shared.clone() };
-                let (handle, _task) = app::spawn(ground, self.hub.clone(), self.rescan);
-                lock(&self.apps).insert(name, handle);
+                let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan);
+                lock(&self.apps).insert(name.clone(), handle);
+                self.miss(name, task);
             }
             Err(error) => {
                 tracing::error!(SLOTD_APP = name.as_str(), "{name} can't be served: {error}");
                 lock(&self.health).insert(key, error.fault());
             }
         }
+    }
+
+    /// Tells if the task of an app ends, which it does by a fault of slotd alone. Its deployment may go on, so it isn't
+    /// begun anew beside it: a restart of slotd is, which recovers.
+    fn miss(&self, name: AppName, task: JoinHandle<()>) {
+        let health = Arc::clone(&self.health);
+        tokio::spawn(async move {
+            let Err(error) = task.await else { return };
+            tracing::error!(SLOTD_APP = name.as_str(), "the task of {name} ended: {error}");
+            let fault = Fault::new(Code::Internal, format!("nobody looks after {name}: `systemctl restart slotd`"));
+            lock(&health).insert(format!("task:{name}"), fault);
+        });
+    }
+
+    /// Whether the state of an app couldn't be opened: it isn't served until it is.
+    pub fn is_incomplete(&self) -> bool {
+        lock(&self.health).keys().any(|key| key.starts_with("state:"))
     }
 
     /// Replaces what is known to be wrong with one part of slotd.
@@ -122,4 +146,41 @@ fn fault(broken: &BrokenApp) -> Fault {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What it guards is whole between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::agent::shared::{Events, intakes};
+    use crate::history::History;
+    use crate::units::fake::FakeUnits;
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_read_orphans_nobody() {
+        let base = tempfile::tempdir().expect("a folder");
+        let shared = Shared {
+            units: FakeUnits::new(),
+            history: History::open(base.path().join("history.db")),
+            worker: "/nonexistent".into(),
+            events: Events::new(),
+            intakes: intakes(),
+            run_dir: base.path().into(),
+            state_dir: base.path().into(),
+            stopping: watch::Sender::new(false),
+        };
+        let registry = Registry::new(shared, WatchHub::default(), Duration::from_secs(60));
+        let (asks, mut asked) = mpsc::channel(4);
+        lock(&registry.apps).insert("web".parse().expect("a name"), AppHandle { asks });
+
+        let missing = crate::config::load_apps(&base.path().join("apps"), &Default::default());
+        registry.load(missing).await;
+        assert!(asked.try_recv().is_err(), "nothing says that its file is gone");
+        assert_eq!(registry.health().await.len(), 1);
+
+        std::fs::create_dir(base.path().join("apps")).expect("made");
+        registry.load(crate::config::load_apps(&base.path().join("apps"), &Default::default())).await;
+        assert!(matches!(asked.try_recv(), Ok(Ask::Orphan)));
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::control::api::{Event, EventKind};
 use crate::history::History;
@@ -33,6 +33,8 @@ pub struct Shared<U> {
     pub run_dir: PathBuf,
     /// Where slots and inboxes lie.
     pub state_dir: PathBuf,
+    /// Whether slotd goes: deployments are left as they are, for the next start.
+    pub stopping: watch::Sender<bool>,
 }
 
 /// The stream of events, numbered while the daemon runs.

@@ -18,6 +18,9 @@ use super::crash::CrashWatch;
 /// How soon a watch that was lost, or couldn't be set, is tried again.
 const REWATCH: Duration = Duration::from_secs(5);
 
+/// How long systemd may take to answer a look. It takes milliseconds; the app's task waits for it, and others for that.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Watches the units of the live slot.
 pub struct LiveWatch<U> {
     units: U,
@@ -40,7 +43,11 @@ impl<U: UnitControl> LiveWatch<U> {
         for unit in units {
             self.of.entry(unit.clone()).or_default();
         }
-        self.rewatch().await;
+        if units.iter().all(|unit| self.of.get(unit).is_none_or(CrashWatch::is_new)) {
+            // Another slot: what its predecessor did is over.
+            self.looping = None;
+        }
+        self.watch = None;
         self.look(rule).await;
     }
 
@@ -69,11 +76,19 @@ impl<U: UnitControl> LiveWatch<U> {
         self.look_at = None;
         if self.watch.is_none() && !self.of.is_empty() {
             self.rewatch().await;
+            if self.watch.is_none() {
+                return false;
+            }
         }
-        let now = Instant::now().into_std();
         let mut looping = None;
         for (unit, watch) in &mut self.of {
-            let Ok(status) = self.units.status(unit).await else { continue };
+            let status = tokio::time::timeout(PATIENCE, self.units.status(unit)).await;
+            let now = Instant::now().into_std();
+            let Ok(Ok(status)) = status else {
+                // Nothing is known, so nothing is told: neither that it began nor that it is over.
+                self.look_at = Some(Instant::now() + REWATCH);
+                return false;
+            };
             watch.note(status.restarts, now);
             if watch.is_looping(rule, now) {
                 looping = Some((unit.clone(), status, watch.recent(rule, now)));
@@ -106,13 +121,16 @@ impl<U: UnitControl> LiveWatch<U> {
         if units.is_empty() {
             return;
         }
-        match self.units.watch(&units).await {
-            Ok(watch) => self.watch = Some(watch),
-            Err(error) => {
-                tracing::warn!("the live slot can't be watched, it is tried again: {error}");
-                self.look_at = Some(Instant::now() + REWATCH);
+        let why = match tokio::time::timeout(PATIENCE, self.units.watch(&units)).await {
+            Ok(Ok(watch)) => {
+                self.watch = Some(watch);
+                return;
             }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "systemd doesn't answer".to_owned(),
+        };
+        tracing::warn!("the live slot can't be watched, it is tried again: {why}");
+        self.look_at = Some(Instant::now() + REWATCH);
     }
 }
 

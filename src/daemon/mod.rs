@@ -18,6 +18,7 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::agent::registry::Registry;
 use crate::agent::shared::{Events, Shared, intakes};
@@ -32,6 +33,9 @@ use crate::units::systemd::Systemd;
 use args::{Args, Command};
 use reload::AppFiles;
 use tell::Teller;
+
+/// How often an app whose folders couldn't be opened is tried again.
+const OPEN_RETRY: Duration = Duration::from_secs(10);
 
 /// What requests under way get to end before the daemon goes: within 2 seconds, deployments left to the next start.
 const SHUTDOWN: Duration = Duration::from_millis(1500);
@@ -109,17 +113,22 @@ async fn run(args: &Args, settings: DaemonSettings) -> Result<(), Fault> {
         intakes: intakes(),
         run_dir: settings.run_dir.clone(),
         state_dir: settings.state_dir.clone(),
+        stopping: watch::Sender::new(false),
     };
+    // Ends deployments, which the next start goes on with, and the server.
+    let stop = shared.stopping.clone();
     let registry = Registry::new(shared, WatchHub::default(), settings.rescan);
     let mut files = AppFiles::watch(&settings.apps_dir);
     registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
-    let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(control::serve(listener, registry.clone(), access::of(&settings.access), until(stopped)));
+    let stopped = until(stop.subscribe());
+    let server = tokio::spawn(control::serve(listener, registry.clone(), access::of(&settings.access), stopped));
     let mut settings = Arc::new(settings);
     let (mut hangup, mut terminate, mut interrupt) =
         (on(SignalKind::hangup())?, on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let mut teller = Teller::new(registry.clone());
     teller.ready().await;
+    let mut again = tokio::time::interval(OPEN_RETRY);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -131,11 +140,15 @@ async fn run(args: &Args, settings: DaemonSettings) -> Result<(), Fault> {
                 teller.ready().await;
             }
             () = files.changed() => registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await,
+            _ = again.tick(), if registry.is_incomplete() => {
+                registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
+            }
             () = teller.due() => teller.tell().await,
         }
     }
+    // First of all: a host that shuts down stops the apps' units too, which mustn't pass for somebody's word.
+    stop.send_replace(true);
     teller.stopping();
-    let _ = stop.send(true);
     // Connections that don't end in time end with the process.
     let _ = tokio::time::timeout(SHUTDOWN, server).await;
     Ok(())

@@ -14,6 +14,9 @@ use crate::units::UnitControl;
 /// Events that come close together change the status once.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// How long an app may take to say how it stands.
+const VIEW_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Tells systemd how the daemon does.
 pub struct Teller<U: UnitControl> {
     registry: Registry<U>,
@@ -90,8 +93,21 @@ impl<U: UnitControl> Teller<U> {
     async fn status(&self) -> String {
         let apps = self.registry.all();
         let mut under_way = Vec::new();
-        for (name, handle) in &apps {
-            let Some(view) = handle.view().await else { continue };
+        // All at once and not for long: the loop that feeds the watchdog must not wait for any app.
+        let views = apps.iter().map(|(_, handle)| tokio::time::timeout(VIEW_PATIENCE, handle.view()));
+        let views = futures_util::future::join_all(views).await;
+        for ((name, _), view) in apps.iter().zip(views) {
+            let view = match view {
+                Ok(Some(view)) => view,
+                Ok(None) => {
+                    under_way.push(format!("{name}: its task is gone"));
+                    continue;
+                }
+                Err(_) => {
+                    under_way.push(format!("{name}: waits for systemd or the disk"));
+                    continue;
+                }
+            };
             if let Some(report) = view.deployment {
                 let what = report.waiting.map_or_else(|| report.state.to_string(), |waiting| waiting.what);
                 under_way.push(format!("{name}: {} to {} {}, {what}", report.id, report.to, report.state));

@@ -9,15 +9,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::deployment::{Ended, StepRecord, Waiting};
 use crate::model::{Blame, Code, Fault, Outcome, Report, State, Timestamp};
+use crate::points;
 
 use super::effect::{Effect, Kind};
 use super::machine::{Event, Failure, Machine, Refused};
-use super::points;
 use super::stage::Ruling;
 use super::world::{Context, World};
 
 /// Beyond an effect's own bound: then the world broke its word, and the step is given up.
-const GRACE: Duration = Duration::from_secs(30);
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// What an operator may say to a deployment under way.
 #[derive(Debug)]

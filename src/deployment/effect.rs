@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::model::{InstanceName, SlotName, UnitName};
+use crate::points::named;
 
 use super::stage::{Ruling, Runs, Side};
 
@@ -70,53 +71,38 @@ pub enum Effect {
     Record,
 }
 
-macro_rules! kinds {
-    ($($kind:ident = $text:literal,)*) => {
-        /// The kind of an effect, for crash points and logs.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Kind { $(#[doc = $text] $kind,)* }
-
-        impl Kind {
-            /// All kinds.
-            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
-
-            /// The name that a crash point has: `before:NAME`, `after:NAME`.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Kind::$kind => $text,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    Announce = "announce",
-    Hold = "hold",
-    RaiseMark = "raise-mark",
-    CheckUnits = "check-units",
-    Gate = "gate",
-    LinkNext = "link-next",
-    Verify = "verify",
-    Provide = "provide",
-    AskLive = "ask-live",
-    Stop = "stop",
-    Start = "start",
-    Prove = "prove",
-    Switch = "switch",
-    Route = "route",
-    AskOutside = "ask-outside",
-    Soak = "soak",
-    Confirm = "confirm",
-    Retire = "retire",
-    StopOthers = "stop-others",
-    Restore = "restore",
-    Point = "point",
-    Links = "links",
-    AskAgain = "ask-again",
-    Judge = "judge",
-    Close = "close",
-    Unhold = "unhold",
-    Rest = "rest",
-    Record = "record",
+named! {
+    /// The kind of an effect, for crash points and logs.
+    Kind {
+        Announce = "announce",
+        Hold = "hold",
+        RaiseMark = "raise-mark",
+        CheckUnits = "check-units",
+        Gate = "gate",
+        LinkNext = "link-next",
+        Verify = "verify",
+        Provide = "provide",
+        AskLive = "ask-live",
+        Stop = "stop",
+        Start = "start",
+        Prove = "prove",
+        Switch = "switch",
+        Route = "route",
+        AskOutside = "ask-outside",
+        Soak = "soak",
+        Confirm = "confirm",
+        Retire = "retire",
+        StopOthers = "stop-others",
+        Restore = "restore",
+        Point = "point",
+        Links = "links",
+        AskAgain = "ask-again",
+        Judge = "judge",
+        Close = "close",
+        Unhold = "unhold",
+        Rest = "rest",
+        Record = "record",
+    }
 }
 
 impl Effect {
@@ -159,7 +145,14 @@ impl Effect {
     pub fn is_interruptible(&self) -> bool {
         matches!(
             self.kind(),
-            Kind::Verify | Kind::AskLive | Kind::Start | Kind::Prove | Kind::AskOutside | Kind::Soak | Kind::Confirm
+            Kind::Verify
+                | Kind::Gate
+                | Kind::AskLive
+                | Kind::Start
+                | Kind::Prove
+                | Kind::AskOutside
+                | Kind::Soak
+                | Kind::Confirm
         )
     }
 }

@@ -70,9 +70,17 @@ impl IntentFile {
         self.ballast.refill()
     }
 
-    /// The open intent; none when nothing is open.
+    /// The open intent; none when nothing is open. One of another format is damaged to this version, whatever of it
+    /// could be read.
     pub fn read(&self) -> Result<Option<Intent>, DurableError> {
-        read_json(&self.open)
+        match read_json::<Intent>(&self.open)? {
+            Some(intent) if intent.format != INTENT_FORMAT => {
+                let why = format!("its format is {}, this slotd knows {INTENT_FORMAT}", intent.format);
+                let source = serde::de::Error::custom(why);
+                Err(DurableError::Damaged { path: self.open.clone(), source })
+            }
+            intent => Ok(intent),
+        }
     }
 
     /// How the last deployment ended.

@@ -239,6 +239,10 @@ impl Machine {
                 settling.serve = false;
                 self.enter(Stage::Settling(settling));
             }
+            // systemd doesn't answer: nobody can say that no side comes up, so it is tried again.
+            Some(Effect::Restore(_)) if failure.fault.code == Code::UnitControl => {
+                self.over(Ruling { outcome: Outcome::Stuck, ..settling.ruling }, true);
+            }
             Some(Effect::Restore(_)) if settling.alternative => {
                 settling.to = match settling.to {
                     Target::From => Target::To,
@@ -253,6 +257,10 @@ impl Machine {
             }
             Some(Effect::Restore(_) | Effect::Route(_)) => {
                 settling.ruling.outcome = Outcome::Stuck;
+                // A host on which the slot that served doesn't come up either is no judge of a release.
+                if settling.to == Target::From && settling.ruling.blame == Blame::Release {
+                    settling.ruling.blame = Blame::Environment;
+                }
                 self.go_on(settling);
             }
             Some(Effect::Point(_)) => self.over(Ruling { outcome: Outcome::Stuck, ..settling.ruling }, true),

@@ -12,11 +12,12 @@ pub mod effect;
 pub mod host;
 pub mod intent;
 pub mod machine;
-pub mod points;
 mod script;
 pub mod side;
 #[cfg(test)]
 pub mod sim;
+#[cfg(test)]
+pub mod site;
 pub mod stage;
 pub mod world;
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::durable::{names, remove_tree};
 use crate::model::{Digest, InstanceName, SlotName, Timestamp, VersionOrder};
+use crate::points::{self, named};
 
 use super::error::SlotError;
 use super::keep::{Candidate, KeepInputs, KeepSet, keep_set};
@@ -20,6 +21,15 @@ pub struct Pruned {
     pub removed: Vec<SlotName>,
     /// What couldn't be removed, and why.
     pub warnings: Vec<SlotError>,
+}
+
+named! {
+    /// What a prune does, in this order; for crash points.
+    Removal {
+        Instances = "remove-instances",
+        Slot = "remove-slot",
+        Unreferenced = "sweep",
+    }
 }
 
 impl SlotStore {
@@ -48,10 +58,12 @@ impl SlotStore {
             let now = inputs()?;
             let set = keep_set(&now);
             let Some(slot) = set.removable().find(|slot| !tried.contains(*slot)).cloned() else {
-                pruned.warnings.extend(self.sweep_unreferenced(&now.running));
+                pruned.warnings.extend(step(Removal::Unreferenced, || self.sweep_unreferenced(&now.running)));
                 return Ok(pruned);
             };
-            match self.remove_instances(&slot, &set).and_then(|()| self.remove_slot(&slot, &set)) {
+            let removed = step(Removal::Instances, || self.remove_instances(&slot, &set))
+                .and_then(|()| step(Removal::Slot, || self.remove_slot(&slot, &set)));
+            match removed {
                 Ok(()) => pruned.removed.push(slot.clone()),
                 Err(error) => pruned.warnings.push(error),
             }
@@ -150,6 +162,14 @@ impl SlotStore {
             _ => Ok(()),
         }
     }
+}
+
+/// A removal, between its two crash points.
+fn step<T>(removal: Removal, work: impl FnOnce() -> T) -> T {
+    points::pass(points::Side::Before, removal.as_str());
+    let done = work();
+    points::pass(points::Side::After, removal.as_str());
+    done
 }
 
 fn candidate(entry: &Entry) -> Candidate {

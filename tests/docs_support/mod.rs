@@ -76,7 +76,7 @@ fn section(before: &str, command: &Command, page: &mut String) {
         return;
     }
     let words: Vec<String> = command.get_arguments().map(usage).collect();
-    page.push_str(&format!(".SS {}\n", escaped(&[name, words.join(" ")].join(" ").trim_end())));
+    page.push_str(&format!(".SS {}\n", escaped([name, words.join(" ")].join(" ").trim_end())));
     sentence(&command.get_about().map(ToString::to_string).unwrap_or_default(), page);
     command.get_arguments().for_each(|argument| item(argument, page));
 }

@@ -3,11 +3,17 @@
 //! Each effect asks for what is and does what is missing. Work on files runs on a blocking thread, and none of it may
 //! be left half-way ([`Effect::is_interruptible`]); what waits for systemd or for a probe may.
 
+mod blame;
 mod evidence;
+mod gate;
 mod records;
+#[cfg(test)]
+mod tests;
 mod unit;
 
-pub use unit::{is_awake, target};
+pub use gate::is_awake;
+pub use unit::target;
+use unit::{ASK_AGAIN_LIMIT, SOAK_PATIENCE};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,7 +58,7 @@ pub struct Host<U: UnitControl> {
     pub intent: IntentFile,
     /// Where reports are shown.
     pub shown: watch::Sender<Option<Report>>,
-    /// Start and stop limits of the units, as systemd told them when the units were checked.
+    /// Start and stop limits of the units, as systemd told them before the first effect.
     limits: Mutex<Limits>,
 }
 
@@ -61,6 +67,15 @@ pub struct Host<U: UnitControl> {
 struct Limits {
     start: Duration,
     stop: Duration,
+    /// How many units both sides have together.
+    units: u32,
+}
+
+impl Default for Limits {
+    /// systemd's own defaults, until it has been asked.
+    fn default() -> Self {
+        Limits { start: Duration::from_secs(90), stop: Duration::from_secs(90), units: 0 }
+    }
 }
 
 impl<U: UnitControl> Host<U> {
@@ -73,8 +88,7 @@ impl<U: UnitControl> Host<U> {
         history: Option<History>,
         shown: watch::Sender<Option<Report>>,
     ) -> Self {
-        // systemd's own defaults, until it has been asked.
-        let limits = Mutex::new(Limits { start: Duration::from_secs(90), stop: Duration::from_secs(90) });
+        let limits = Mutex::new(Limits::default());
         let intent = IntentFile::of(store.layout());
         Host { settings, store, units, route, history, intent, shown, limits }
     }
@@ -112,7 +126,13 @@ impl<U: UnitControl> Host<U> {
 
 impl<U: UnitControl> World for Host<U> {
     async fn perform(&self, effect: &Effect, context: Context<'_>) -> Result<Observed, Failure> {
-        self.renew_hold(effect, &context).await?;
+        if let Err(failure) = self.renew_hold(effect, &context).await {
+            if context.ruling.is_none() {
+                return Err(failure);
+            }
+            // The way back is worth more than the mark, without which the gate may only start the slot that is live.
+            tracing::warn!("the hold mark can't be renewed: {}", failure.fault);
+        }
         match effect {
             Effect::Announce => self.announce(&context).await,
             Effect::Hold => self.hold(&context, self.limit(effect)).await,
@@ -135,7 +155,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Prove(instances, runs) => self.prove(context.facts, instances, runs).await,
             Effect::Switch => self.switch(context.facts).await,
             Effect::Route(side) => self.route_to(side).await,
-            Effect::AskOutside => self.ask_outside().await,
+            Effect::AskOutside => self.ask_outside(context.facts).await,
             Effect::Soak(runs) => self.soak(&context, runs).await,
             Effect::Confirm(runs) => self.confirm(runs).await,
             Effect::Retire => self.retire(context.facts).await,
@@ -163,10 +183,13 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Stop(units) => each(units.len(), limits.stop),
             Effect::Start(units) => each(units.len(), limits.start),
             Effect::Restore(side) => each(side.unit_names().len(), limits.start),
-            Effect::StopOthers(_) => limits.stop + FILES_LIMIT,
-            Effect::Prove(..) => proof.deadline + proof.stable_for,
-            Effect::AskAgain(_) | Effect::AskLive | Effect::AskOutside => proof.deadline,
-            Effect::Soak(_) => self.settings.soak + proof.timeout,
+            Effect::StopOthers(_) => limits.stop * limits.units.max(1) + FILES_LIMIT,
+            Effect::Gate | Effect::Rest => self.gate_limit(),
+            Effect::Prove(instances, _) => each(instances.len(), proof.deadline + proof.stable_for),
+            Effect::AskAgain(side) => each(side.unit_names().len(), proof.deadline + ASK_AGAIN_LIMIT),
+            Effect::AskLive | Effect::AskOutside => proof.deadline,
+            // The last look may take its time.
+            Effect::Soak(_) => self.settings.soak + SOAK_PATIENCE + proof.timeout + proof.deadline,
             Effect::Verify(_) => VERIFY_LIMIT,
             _ => FILES_LIMIT,
         }

@@ -11,15 +11,17 @@ use crate::slots::compare;
 use crate::units::UnitControl;
 
 use super::super::clock;
+use super::super::driver::GRACE;
 use super::super::effect::{Effect, Kind};
 use super::super::intent::Intent;
 use super::super::machine::{Failure, Observed};
-use super::super::stage::{Facts, Ruling, Side, Stage, Via};
+use super::super::stage::{Facts, Ruling, Side, Stage};
 use super::super::world::{Context, World as _};
 use super::{Host, environment, release};
 
-/// The hold mark outlives the step that it was set for by this much, so that it never ends under a step.
-const HOLD_SLACK: Duration = Duration::from_secs(40);
+/// The hold mark outlives the step that it was set for by this much: longer than the grace that a step has beyond its
+/// own limit, so that it never ends under one.
+const HOLD_SLACK: Duration = GRACE.saturating_add(Duration::from_secs(10));
 
 impl<U: UnitControl> Host<U> {
     /// Writes the intent with the stage that begins.
@@ -55,9 +57,11 @@ impl<U: UnitControl> Host<U> {
         }
         let limit = self.limit(effect);
         let until = self
-            .files(|store| {
-                let hold = durable::read_json::<Hold>(&store.layout().hold()).map_err(|error| error.fault())?;
-                Ok(hold.map(|hold| Duration::from_millis(hold.until_ms)))
+            .files(|store| match durable::read_json::<Hold>(&store.layout().hold()) {
+                Ok(hold) => Ok(hold.map(|hold| Duration::from_millis(hold.until_ms))),
+                // The gate takes one that is damaged for none: it is written anew.
+                Err(error) if error.is_damage() => Ok(Some(Duration::ZERO)),
+                Err(error) => Err(error.fault()),
             })
             .await?;
         match until {
@@ -101,13 +105,11 @@ impl<U: UnitControl> Host<U> {
     /// `next`, which names the slot that was left, over `fallback`. A quarantine that an operator overruled is lifted:
     /// the slot has proved itself.
     pub(super) async fn retire(&self, facts: &Facts) -> Result<Observed, Failure> {
-        let (from, to, via) = (facts.from.as_ref().map(|side| side.slot.clone()), facts.to.slot.clone(), facts.via);
+        let (from, to) = (facts.from.as_ref().map(|side| side.slot.clone()), facts.to.slot.clone());
         self.change(move |store| {
             store.clear_quarantine(&to).map_err(|error| error.fault())?;
-            match via {
-                Via::Fallback => Ok(()),
-                Via::Next => settle_next(store, from.as_ref()),
-            }
+            // Where `fallback` was exchanged there is no `next`, unless somebody changed `fallback` in between.
+            settle_next(store, from.as_ref())
         })
         .await
     }
@@ -144,8 +146,8 @@ impl<U: UnitControl> Host<U> {
         let (slot, id) = (context.facts.to.slot.clone(), context.facts.id.clone());
         self.change(move |store| {
             let Some(fault) = &ruling.fault else { return Ok(()) };
-            store.write_evidence(&slot, &id, fault).map_err(|error| error.fault())?;
-            match ruling.blame {
+            // The quarantine first: it decides what is tried again, and holds the evidence too.
+            let quarantined = match ruling.blame {
                 Blame::Release => {
                     let quarantine = Quarantine {
                         deployment: id.to_string(),
@@ -153,10 +155,12 @@ impl<U: UnitControl> Host<U> {
                         fault: fault.clone(),
                         at: Timestamp::now(),
                     };
-                    store.quarantine(&slot, &quarantine).map_err(|error| error.fault())
+                    store.quarantine(&slot, &quarantine)
                 }
                 _ => Ok(()),
-            }
+            };
+            let kept = store.write_evidence(&slot, &id, fault);
+            quarantined.and(kept).map_err(|error| error.fault())
         })
         .await
     }
@@ -164,7 +168,7 @@ impl<U: UnitControl> Host<U> {
 
 /// Whether a hold mark up to `until` lasts through a step that begins `now`, and not much longer.
 fn suits(until: Duration, now: Duration, limit: Duration) -> bool {
-    (now + limit..=now + limit + HOLD_SLACK).contains(&until)
+    (now + limit + GRACE..=now + limit + HOLD_SLACK).contains(&until)
 }
 
 /// `next` over `fallback` if it names `left`, else `next` goes.
@@ -191,8 +195,8 @@ mod tests {
     fn a_hold_mark_follows_the_step_in_both_directions() {
         let seconds = Duration::from_secs;
         let (now, limit) = (seconds(1000), seconds(60));
-        assert!(!suits(now + limit - Duration::from_millis(1), now, limit), "it would end under the step");
-        assert!(suits(now + limit, now, limit));
+        assert!(!suits(now + limit + GRACE - Duration::from_millis(1), now, limit), "it might end under the step");
+        assert!(suits(now + limit + GRACE, now, limit));
         assert!(suits(now + limit + HOLD_SLACK, now, limit));
         assert!(!suits(now + seconds(600), now, limit), "left over from a step that compared a large tree");
     }

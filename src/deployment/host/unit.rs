@@ -11,64 +11,46 @@ use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
 use crate::routes::{Backend, Route as _};
 use crate::slots::SlotStore;
-use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
+use crate::units::{Active, JobResult, UnitControl, UnitStatus};
 
 use super::super::machine::{Failure, Observed};
 use super::super::stage::{Facts, Live, Runs, Side, Stage};
 use super::super::world::Context;
-use super::{Host, Limits, START_SLACK, environment, release};
-
-/// How often a gate is started that was just on its way down from a failure of its own.
-const GATE_TRIES: u32 = 3;
-
-/// How long the gate may take under the hold mark, where it starts nothing.
-const GATE_LIMIT: Duration = Duration::from_secs(45);
+use super::blame::{control, probe_of, stopped_by_other, unusable};
+use super::gate::is_awake;
+use super::{Host, Limits, START_SLACK, environment};
 
 /// For how long a live slot may answer badly in the soak time before it counts.
-const SOAK_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const SOAK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the restored slot is asked about the probe that the candidate failed.
-const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long somebody's stop or restart of the whole app is waited for: most stops end sooner, and the step has to.
-const HAND_LIMIT: Duration = Duration::from_secs(20);
-
-/// Between two looks at it.
-const HAND_LOOK: Duration = Duration::from_millis(100);
+pub(super) const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl<U: UnitControl> Host<U> {
-    /// Sees that systemd has the units, and learns their limits.
-    pub(super) async fn check_units(&self, side: &Side) -> Result<Observed, Failure> {
-        let mut limits = Limits { start: Duration::ZERO, stop: Duration::ZERO };
-        let gate = self.settings.name.gate_unit();
-        for unit in side.unit_names().iter().chain([&gate]) {
-            let status = self.status(unit).await?;
-            if let Some(fault) = unusable(unit, &status) {
-                return Err(environment(fault));
-            }
-            if unit != &gate {
-                limits.start = limits.start.max(status.start_limit.unwrap_or_default() + START_SLACK);
-                limits.stop = limits.stop.max(status.stop_limit.unwrap_or_default() + START_SLACK);
-            }
+    /// Learns the limits of both sides' units, before anything is done to one. Where systemd doesn't tell, its
+    /// defaults are assumed; the effects themselves will say that it doesn't answer.
+    pub async fn learn_limits(&self, facts: &Facts) {
+        let mut limits = Limits::default();
+        let (mut start, mut stop) = (Duration::ZERO, Duration::ZERO);
+        for unit in facts.from.iter().chain([&facts.to]).flat_map(Side::unit_names) {
+            let Ok(status) = self.units.status(&unit).await else { return };
+            start = start.max(status.start_limit.unwrap_or_default() + START_SLACK);
+            stop = stop.max(status.stop_limit.unwrap_or_default() + START_SLACK);
+            limits.units += 1;
         }
-        self.set_limits(limits);
-        self.route.prepare().await.map_err(environment)?;
-        Ok(Observed::Nothing)
+        self.set_limits(Limits { start, stop, ..limits });
     }
 
-    /// Sees to it that the gate is active. Under the hold mark it starts nothing; one that paces itself after
-    /// failures of its own ends first, cut short by the mark.
-    pub(super) async fn start_gate(&self) -> Result<Observed, Failure> {
+    /// Sees that systemd has the units.
+    pub(super) async fn check_units(&self, side: &Side) -> Result<Observed, Failure> {
         let gate = self.settings.name.gate_unit();
-        let mut last = None;
-        for _ in 0..GATE_TRIES {
-            match self.units.start(&gate, GATE_LIMIT).await.map_err(|error| control(&error))? {
-                JobResult::Done => return Ok(Observed::Nothing),
-                other => last = Some(other),
+        for unit in side.unit_names().iter().chain([&gate]) {
+            if let Some(fault) = unusable(unit, &self.status(unit).await?) {
+                return Err(environment(fault));
             }
         }
-        let fault = Fault::new(Code::UnitStart, format!("{gate} doesn't start: {last:?}"));
-        Err(environment(self.with_unit(fault, &gate).await))
+        self.route.prepare().await.map_err(environment)?;
+        Ok(Observed::Nothing)
     }
 
     /// Whether the app is up, and which probe its live slot fails, if it fails one.
@@ -110,6 +92,7 @@ impl<U: UnitControl> Host<U> {
                 return Err(environment(fault));
             }
             if !status.is_up() {
+                self.see_awake().await?;
                 self.units.reset_failed(unit).await.map_err(|error| control(&error))?;
                 let limit = status.start_limit.unwrap_or_default() + START_SLACK;
                 let result = self.units.start(unit, limit).await;
@@ -145,22 +128,37 @@ impl<U: UnitControl> Host<U> {
             let run = runs.get(unit).map(String::as_str);
             match prober.prove(&self.settings.probes, &proof, &target, run, &mut |_| {}).await {
                 Ok(proof) => proved.insert(unit.clone(), proof.invocation),
-                Err(fault) => return Err(self.candidate_failure(facts, unit, fault).await),
+                Err(fault) => return Err(self.candidate_failure(unit, fault).await),
             };
         }
         Ok(Observed::Runs(proved))
     }
 
-    /// Brings the route to the instances of `side`.
+    /// Brings the route to the instances of `side`. An instance that isn't there any more has ended by itself or by
+    /// somebody's hand.
     pub(super) async fn route_to(&self, side: &Side) -> Result<Observed, Failure> {
         let backends = side.instances().into_iter().map(|(unit, instance)| Backend { instance, unit });
         let set: BTreeSet<Backend> = backends.collect();
-        self.route.switch(&set).await.map(|()| Observed::Nothing).map_err(environment)
+        match self.route.switch(&set).await {
+            Ok(()) => Ok(Observed::Nothing),
+            Err(fault) => Err(self.side_failure(side, fault).await),
+        }
     }
 
     /// Asks the address that users call.
-    pub(super) async fn ask_outside(&self) -> Result<Observed, Failure> {
-        self.route.verify(self.settings.proof.deadline).await.map(|()| Observed::Nothing).map_err(release)
+    pub(super) async fn ask_outside(&self, facts: &Facts) -> Result<Observed, Failure> {
+        match self.route.verify(self.settings.proof.deadline).await {
+            Ok(()) => Ok(Observed::Nothing),
+            // A unit as evidence is the route's own, a socket that doesn't listen: nothing that a release can do.
+            Err(fault) if fault.evidence.unit.is_some() => {
+                let failure = self.side_failure(&facts.to, fault).await;
+                Err(Failure {
+                    blame: if failure.blame == Blame::Release { Blame::Environment } else { failure.blame },
+                    ..failure
+                })
+            }
+            Err(fault) => Err(self.side_failure(&facts.to, fault).await),
+        }
     }
 
     /// Watches the new slot for what is left of the soak time.
@@ -173,11 +171,12 @@ impl<U: UnitControl> Host<U> {
             for (unit, instance) in context.facts.to.instances() {
                 let target = self.target(unit.clone(), instance);
                 if let Err(fault) = self.ask_until(&target, SOAK_PATIENCE).await {
-                    let fault = Fault { code: Code::SoakFailed, ..fault };
-                    return Err(self.candidate_failure(context.facts, &unit, fault).await);
+                    // That it couldn't be asked says nothing about it.
+                    let code = if fault.code == Code::UnitControl { fault.code } else { Code::SoakFailed };
+                    return Err(self.candidate_failure(&unit, Fault { code, ..fault }).await);
                 }
             }
-            self.ask_outside().await?;
+            self.ask_outside(context.facts).await?;
             let rest = end.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return Ok(Observed::Nothing);
@@ -193,10 +192,12 @@ impl<U: UnitControl> Host<U> {
         for (unit, run) in runs {
             let status = self.status(unit).await?;
             if !status.is_up() || status.invocation.as_ref() != Some(run) {
-                let stopped = stopped_by_other(unit, &status);
-                let fault = stopped
-                    .unwrap_or_else(|| Fault::new(Code::UnitExited, format!("{unit} ended after it was proved")));
-                return Err(self.blamed(unit, fault).await);
+                // systemd counts its own restarts; a start by hand counts from zero.
+                let by_hand = status.is_up() && status.restarts == 0;
+                let restarted = || Fault::new(Code::UnitStoppedByOther, format!("somebody restarted {unit}"));
+                let ended = || Fault::new(Code::UnitExited, format!("{unit} ended after it was proved"));
+                let stopped = stopped_by_other(unit, &status).or_else(|| by_hand.then(restarted));
+                return Err(self.blamed(unit, stopped.unwrap_or_else(ended)).await);
             }
         }
         Ok(Observed::Nothing)
@@ -211,7 +212,14 @@ impl<U: UnitControl> Host<U> {
                 others.push(unit);
             }
         }
-        self.stop_units(&others).await
+        // One that doesn't stop is no reason to leave the others running.
+        let mut failed = None;
+        for unit in others {
+            if let Err(failure) = self.stop_units(&[unit]).await {
+                failed.get_or_insert(failure);
+            }
+        }
+        failed.map_or(Ok(Observed::Nothing), Err)
     }
 
     /// Asks the restored slot what the candidate failed.
@@ -224,20 +232,6 @@ impl<U: UnitControl> Host<U> {
             }
         }
         Ok(Observed::Again { failed_probe: None })
-    }
-
-    /// Stops the gate if nothing of the app runs: an active gate over a dead slot makes clients hang.
-    pub(super) async fn rest(&self, facts: &Facts) -> Result<Observed, Failure> {
-        for unit in self.units_of_app(facts).await? {
-            if !self.status(&unit).await?.is_down() {
-                return Ok(Observed::Nothing);
-            }
-        }
-        let gate = self.settings.name.gate_unit();
-        if self.status(&gate).await?.active == Active::Active {
-            self.units.stop(&gate, GATE_LIMIT).await.map_err(|error| control(&error))?;
-        }
-        Ok(Observed::Nothing)
     }
 
     pub(super) async fn status(&self, unit: &UnitName) -> Result<UnitStatus, Failure> {
@@ -265,85 +259,13 @@ impl<U: UnitControl> Host<U> {
     }
 
     /// The loaded units of the templates that either side uses.
-    async fn units_of_app(&self, facts: &Facts) -> Result<Vec<UnitName>, Failure> {
+    pub(super) async fn units_of_app(&self, facts: &Facts) -> Result<Vec<UnitName>, Failure> {
         let sides = facts.from.iter().chain([&facts.to]);
         let mut patterns: Vec<String> =
             sides.flat_map(|side| &side.units).map(|unit| format!("{}*.service", unit.name)).collect();
         patterns.sort();
         patterns.dedup();
         self.units.list(&patterns).await.map_err(|error| control(&error))
-    }
-
-    /// Why a start failed, and whose fault it is.
-    async fn start_failure(&self, unit: &UnitName, result: Result<JobResult, UnitError>, anew: bool) -> Failure {
-        let status = match self.status(unit).await {
-            Ok(status) => status,
-            Err(failure) => return failure,
-        };
-        let fault = match &result {
-            Err(UnitError::Timeout { .. }) | Ok(JobResult::Timeout) => {
-                Fault::new(Code::UnitStartTimeout, format!("{unit} didn't become ready in time"))
-            }
-            Err(error) => {
-                return environment(self.with_unit(Fault::new(Code::UnitControl, error.to_string()), unit).await);
-            }
-            Ok(JobResult::Dependency) => {
-                let message = format!("{unit} can't start: a unit that it needs failed");
-                return environment(self.with_unit(Fault::new(Code::UnitStart, message), unit).await);
-            }
-            Ok(_) if status.result == "timeout" => {
-                Fault::new(Code::UnitStartTimeout, format!("{unit} didn't become ready in time"))
-            }
-            Ok(JobResult::Canceled) => {
-                let stopped = Fault::new(Code::UnitStoppedByOther, format!("somebody stopped {unit} while it started"));
-                return self.blamed(unit, stopped).await;
-            }
-            Ok(_) => match &status.exit {
-                Some(exit) => Fault::new(Code::UnitExited, format!("{unit} {exit} before it was ready")),
-                None => Fault::new(Code::UnitStart, format!("{unit} doesn't start: {}", status.result)),
-            },
-        };
-        let fault = self.with_unit(fault, unit).await;
-        if anew { release(fault) } else { environment(fault) }
-    }
-
-    /// Whose fault it is that the candidate didn't prove itself.
-    async fn candidate_failure(&self, facts: &Facts, unit: &UnitName, fault: Fault) -> Failure {
-        tracing::debug!(deployment = %facts.id, %unit, "{fault}");
-        let status = match self.status(unit).await {
-            Ok(status) => status,
-            Err(failure) => return failure,
-        };
-        let fault = match stopped_by_other(unit, &status) {
-            Some(stopped) => stopped,
-            None => fault,
-        };
-        self.blamed(unit, fault).await
-    }
-
-    /// A fault of the candidate with its evidence; one that somebody's hand caused is nobody's, and where that hand
-    /// stopped the whole app nothing is started again.
-    async fn blamed(&self, unit: &UnitName, fault: Fault) -> Failure {
-        let by_hand = fault.code == Code::UnitStoppedByOther;
-        let fault = self.with_unit(fault, unit).await;
-        if !by_hand {
-            return release(fault);
-        }
-        let rests = self.decided_gate().await.is_ok_and(|gate| !is_awake(&gate));
-        Failure { fault, blame: Blame::Operator, rests }
-    }
-
-    /// The gate once no job is queued for it. One that stops or restarts the whole app reaches the slots at the same
-    /// time: only its end tells what that hand wanted, and a start of ours would cancel it.
-    async fn decided_gate(&self) -> Result<UnitStatus, Failure> {
-        let (gate, end) = (self.settings.name.gate_unit(), Instant::now() + HAND_LIMIT);
-        loop {
-            let status = self.status(&gate).await?;
-            if !status.job || Instant::now() >= end {
-                return Ok(status);
-            }
-            tokio::time::sleep(HAND_LOOK).await;
-        }
     }
 }
 
@@ -352,43 +274,4 @@ pub fn target(store: &SlotStore, unit: UnitName, instance: InstanceName) -> Targ
     // A record that can't be read now leaves the path of the settings.
     let health_path = store.record(&instance.slot).ok().and_then(|record| record.release.health_path);
     Target { app: store.layout().app().clone(), unit, instance, health_path }
-}
-
-/// Whether the gate says that the app is meant to run.
-pub fn is_awake(gate: &UnitStatus) -> bool {
-    matches!(gate.active, Active::Active | Active::Activating | Active::Reloading)
-}
-
-/// With `Restart=always` an end of its own leads to `activating`; only a stop job leads to `inactive`.
-fn stopped_by_other(unit: &UnitName, status: &UnitStatus) -> Option<Fault> {
-    let by_hand = matches!(status.active, Active::Inactive | Active::Deactivating) && status.result == "success";
-    by_hand.then(|| Fault::new(Code::UnitStoppedByOther, format!("somebody stopped {unit}")))
-}
-
-/// Why a unit can't be used at all.
-fn unusable(unit: &UnitName, status: &UnitStatus) -> Option<Fault> {
-    match &status.load {
-        Load::Loaded => None,
-        Load::NotFound => Some(Fault::new(Code::UnitMissing, format!("systemd has no unit {unit}"))),
-        Load::Masked => Some(Fault::new(Code::UnitMasked, format!("{unit} is masked"))),
-        Load::Error(message) => Some(Fault::new(Code::ConfigUnit, format!("systemd can't load {unit}: {message}"))),
-    }
-}
-
-/// The probe that a fault is about, as evidence names it.
-fn probe_of(fault: &Fault) -> Option<String> {
-    fault.evidence.probe.as_ref().map(|seen| seen.probe.clone())
-}
-
-/// systemd didn't do or say what was asked: not the release's fault.
-fn control(error: &UnitError) -> Failure {
-    environment(Fault::new(
-        match error {
-            UnitError::NotFound(_) => Code::UnitMissing,
-            UnitError::Masked(_) => Code::UnitMasked,
-            UnitError::Denied { .. } | UnitError::Refused { .. } | UnitError::Bus(_) => Code::UnitControl,
-            UnitError::Timeout { .. } => Code::StepTimeout,
-        },
-        error.to_string(),
-    ))
 }

@@ -1,0 +1,186 @@
+//! slotd killed before and after each step that changes the host, on a real systemd: each time the next start brings
+//! everything to one side by itself, and `status` agrees with systemd.
+//!
+//! The points are the machine's own list of effects and prune's list of removals. `make test` kills at each of them
+//! once, the scenarios taking turns; `make check-all` at each passing of each point in each scenario.
+
+mod crash;
+mod support;
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use crash::{Rig, Scenario};
+use slotd::config::Profile;
+use slotd::deployment::effect::Kind;
+use slotd::slots::Removal;
+use support::host::text;
+use support::wait_until;
+use support::world::PATIENCE;
+
+/// All points that there are.
+fn points() -> Vec<String> {
+    let names = Kind::ALL.iter().map(|kind| kind.as_str()).chain(Removal::ALL.iter().map(|removal| removal.as_str()));
+    names.flat_map(|name| [format!("before:{name}"), format!("after:{name}")]).collect()
+}
+
+/// A death: at which point, and at which of its passings in the scenario.
+type Death = (String, usize);
+
+/// Each passing of `log`, as a point and which time it is.
+fn passings(log: &[String]) -> Vec<Death> {
+    let mut counts = HashMap::new();
+    let mut number = |point: &String| {
+        let count: &mut usize = counts.entry(point.clone()).or_default();
+        *count += 1;
+        (point.clone(), *count)
+    };
+    log.iter().map(&mut number).collect()
+}
+
+/// Where a runner shows it: what a test prints is otherwise kept from those who look at one that passed.
+fn tell(line: &str) {
+    // A closed output is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Two hosts at once, each with two of the scenarios: most of a death is waiting.
+const HALVES: [[Scenario; 2]; 2] = [[Scenario::Good, Scenario::Prune], [Scenario::ProbeFails, Scenario::Rollback]];
+
+/// `work` on both halves at once.
+fn both<T: Send>(work: impl Fn(usize) -> T + Sync) -> [T; 2] {
+    std::thread::scope(|scope| {
+        let threads = [0, 1].map(|half| {
+            let work = &work;
+            scope.spawn(move || work(half))
+        });
+        threads.map(|thread| thread.join().expect("a failure is told above"))
+    })
+}
+
+#[test]
+fn killed_at_every_point_once() {
+    let rigs = both(|_| Rig::boot("crash", Profile::User));
+    let passed: Vec<(Scenario, Death)> = both(|half| {
+        let record = |scenario| passings(&rigs[half].record(scenario)).into_iter().map(move |death| (scenario, death));
+        HALVES[half].into_iter().flat_map(record).collect::<Vec<_>>()
+    })
+    .concat();
+    let points = points();
+    let mut deaths = Vec::new();
+    for (number, point) in points.iter().enumerate() {
+        let ways: Vec<_> = passed.iter().filter(|(_, (passed, _))| passed == point).collect();
+        assert!(!ways.is_empty(), "no scenario passes {point}");
+        // The scenarios, and the passings of a point in each, take turns.
+        deaths.push(ways[number % ways.len()]);
+    }
+    let fired = both(|half| {
+        let mut fired = 0;
+        for scenario in HALVES[half] {
+            for (_, (point, passing)) in deaths.iter().filter(|(of, _)| *of == scenario) {
+                rigs[half].die_at(scenario, point, *passing);
+                fired += 1;
+            }
+        }
+        fired
+    });
+    let fired: usize = fired.iter().sum();
+    tell(&format!("killed at every point once: points={} fired={fired}", points.len()));
+    assert_eq!(points.len(), fired);
+}
+
+#[test]
+fn killed_as_root() {
+    let rig = Rig::boot("crash-root", Profile::Root);
+    let user = rig.world.host.ok("ps -o user= -p $(systemctl show -P MainPID slotd.service)");
+    assert_eq!(user, "root");
+    for (scenario, deaths) in [
+        (Scenario::Good, ["before:start", "after:switch", "before:retire"]),
+        (Scenario::ProbeFails, ["after:prove", "before:restore", "after:close"]),
+        (Scenario::Rollback, ["after:stop", "before:switch", "before:unhold"]),
+        (Scenario::Prune, ["after:remove-instances", "before:remove-slot", "before:sweep"]),
+    ] {
+        for point in deaths {
+            rig.die_at(scenario, point, 1);
+        }
+    }
+    tell("killed as root: points=12 fired=12");
+}
+
+#[test]
+fn a_release_whose_deployment_was_not_begun_yet_goes_live_after_the_restart() {
+    let rig = Rig::empty("crash-drop", Profile::User);
+    rig.world.add_app("web", 8080);
+    rig.world.live("web", 8080, "1.0.0");
+    rig.arm("before:announce", 1);
+    // Taken in and gone from the inbox: nothing but the ready slot speaks for it.
+    rig.world.mv("web", &rig.world.artifact("web", "2.0.0", ""));
+    rig.expect_dead("before:announce");
+    rig.world.expect_serving(8080, "2.0.0");
+    let status = rig.world.expect_idle("web");
+    assert_eq!((status["current"].as_str(), status["fallback"].as_str()), (Some("2.0.0"), Some("1.0.0")), "{status}");
+}
+
+#[test]
+fn a_first_release_that_fails_leaves_nothing_running_wherever_slotd_dies() {
+    let rig = Rig::empty("crash-first", Profile::User);
+    let world = &rig.world;
+    world.add_app("web", 8080);
+    let broken = world.artifact("web", "1.0.0", "exit-before-accept 3");
+    let deaths = ["after:gate", "after:start", "before:stop-others", "before:close", "after:close", "before:rest"];
+    for (number, point) in deaths.into_iter().enumerate() {
+        rig.arm(point, 1);
+        match number {
+            0 => drop(world.deploy("web", &broken)),
+            _ => drop(world.slotctl("activate web 1.0.0 --force")),
+        }
+        rig.expect_dead(point);
+        // Its settle unit stops a gate that slotd had no time to stop.
+        wait_until(&format!("an app at rest after {point}"), PATIENCE, || {
+            let status = world.expect_idle("web");
+            let seen = world.host.sh(
+                "systemctl is-active web.service; systemctl is-active 'web@1.0.0.service'; cd /var/lib/slotd/apps/web;
+                 ls -d current next fallback intent.json /run/slotd/hold/web 2>/dev/null",
+            );
+            let (seen, state) = (text(&seen), status["state"].as_str().unwrap_or_default());
+            let at_rest = seen == "inactive\ninactive" && state == "empty";
+            if at_rest { Ok(()) } else { Err(format!("{point}: {seen:?}; {status}")) }
+        });
+    }
+    // And it can still go forward.
+    world.live("web", 8080, "2.0.0");
+}
+
+/// Every passing of every point in one scenario.
+fn everywhere(scenario: Scenario) {
+    let rig = Rig::boot("crash-all", Profile::User);
+    let passings = passings(&rig.record(scenario));
+    for (point, passing) in &passings {
+        rig.die_at(scenario, point, *passing);
+    }
+    tell(&format!("{scenario:?}: points={} fired={}", passings.len(), passings.len()));
+}
+
+#[test]
+#[ignore = "takes minutes: make check-all"]
+fn killed_everywhere_while_a_good_release_goes_live() {
+    everywhere(Scenario::Good);
+}
+
+#[test]
+#[ignore = "takes minutes: make check-all"]
+fn killed_everywhere_while_a_release_fails_its_probe() {
+    everywhere(Scenario::ProbeFails);
+}
+
+#[test]
+#[ignore = "takes minutes: make check-all"]
+fn killed_everywhere_while_an_operator_goes_back() {
+    everywhere(Scenario::Rollback);
+}
+
+#[test]
+#[ignore = "takes minutes: make check-all"]
+fn killed_everywhere_while_retention_removes() {
+    everywhere(Scenario::Prune);
+}
