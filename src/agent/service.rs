@@ -17,6 +17,7 @@ use crate::deployment::stage::Side;
 use crate::durable;
 use crate::model::slot::SlotState;
 use crate::model::{AppName, AppState, Code, DeploymentId, Fault, Report, SlotName};
+use crate::routes::{AnyRoute, Route as _};
 use crate::slots::{Entry, LinkState, Stored};
 use crate::units::UnitControl;
 
@@ -94,15 +95,24 @@ impl<U: UnitControl> Registry<U> {
         if view.store.layout().paused().exists() {
             return (AppState::Paused, shown);
         }
+        let trouble = self.route_trouble(view).await;
         let gate = self.shared.units.status(&app.gate_unit()).await.ok();
         let state = match (&view.crash_loop, down) {
             (Some(fault), _) => degraded(fault.clone()),
-            (None, None) => AppState::Online,
+            // It serves, and its next restart would be an outage.
+            (None, None) => trouble.map_or(AppState::Online, degraded),
             (None, Some(_)) if !runs && !gate.as_ref().is_some_and(is_awake) => AppState::Stopped,
             // In mid-deployment the old slot may be down on purpose; the deployment is shown beside the state.
             (None, Some(fault)) => degraded(fault),
         };
         (state, shown)
+    }
+
+    /// What is wrong with the app's route, though its users may not have noticed yet.
+    async fn route_trouble(&self, view: &View) -> Option<Fault> {
+        let settings = &view.settings;
+        let route = AnyRoute::new(&settings.name, settings.route, &settings.probes, self.shared.units.clone());
+        route.observe().await.map_or_else(Some, |observed| observed.trouble)
     }
 }
 
