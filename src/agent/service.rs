@@ -43,6 +43,10 @@ impl<U: UnitControl> Registry<U> {
         let current = links.as_ref().and_then(|links| slot(&links.current));
         let (state, units) = self.state(app, &view, current.as_ref()).await;
         let strategy = serde_json::to_value(view.settings.strategy).ok();
+        let broken = self.broken_file(app).map(|fault| {
+            let first = fault.message.lines().next().unwrap_or_default();
+            format!("its settings are those from before its file broke: {first} (slotctl check {app})")
+        });
         AppStatus {
             app: app.clone(),
             state,
@@ -55,7 +59,7 @@ impl<U: UnitControl> Registry<U> {
             last: view.last,
             waiting: view.waiting,
             refused: view.refused,
-            notes: view.problem.iter().map(ToString::to_string).chain(view.notes).collect(),
+            notes: view.problem.iter().map(ToString::to_string).chain(broken).chain(view.notes).collect(),
         }
     }
 

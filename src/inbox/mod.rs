@@ -168,14 +168,15 @@ impl Inbox {
         self.decided(&candidate.seen, State::Refused { fault: Box::new(fault) }).await;
     }
 
-    /// `candidate` couldn't be taken for a reason that isn't its own (no room on the disk): it is given out again after
-    /// a while.
-    pub fn again(&mut self, candidate: &Candidate, after: Duration) {
+    /// `candidate` couldn't be taken for a reason that isn't its own (no room on the disk): it waits with that reason,
+    /// and is given out again after a while.
+    pub fn again(&mut self, candidate: &Candidate, why: &Fault, after: Duration) {
         let at = Instant::now() + after;
         // It was complete, and still is unless something else is heard.
         self.settle.hear(candidate.seen.name.clone(), Evidence::MovedIn);
-        self.memory.again(&candidate.seen.name, at);
-        self.look_at = self.look_at.min(at);
+        self.memory.again(&candidate.seen.name, why.to_string(), at);
+        // Now, so that it is seen to wait; that look says when the next one is due.
+        self.look_at = Instant::now();
     }
 
     /// What waits, with the reason, by name.
@@ -292,9 +293,9 @@ impl Inbox {
                 None => undecided.push(seen),
                 Some(hold) => {
                     others.insert(seen.name.as_str());
-                    if let Hold::Again(after) = hold {
+                    if let Hold::Again { after, why } = hold {
                         let after = humantime::format_duration(Duration::from_secs(after.as_secs() + 1));
-                        self.waiting.push((seen.name.clone(), format!("it is tried again within {after}")));
+                        self.waiting.push((seen.name.clone(), format!("{why}; it is tried again within {after}")));
                     }
                 }
             }
