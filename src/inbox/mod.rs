@@ -67,6 +67,9 @@ pub struct Batch {
     pub told: Vec<(String, Fault)>,
 }
 
+/// A watch, and device and inode of the folder that it is on.
+type Watched = (InboxWatch, (u64, u64));
+
 /// The drop-in directory of one app.
 #[derive(Debug)]
 pub struct Inbox {
@@ -74,8 +77,9 @@ pub struct Inbox {
     settings: InboxSettings,
     hub: WatchHub,
     write: WriteFile,
-    watch: Option<(InboxWatch, (u64, u64))>,
-    beginning: Option<JoinHandle<io::Result<(InboxWatch, (u64, u64))>>>,
+    watch: Option<Watched>,
+    /// A watch that is being set up; a dropped call leaves it to the next, so that no two are set up at once.
+    beginning: Option<JoinHandle<io::Result<Watched>>>,
     /// A look under way; a dropped call leaves it to the next, so that callers in a hurry don't start it anew for ever.
     looking: Option<JoinHandle<io::Result<Scan>>>,
     settle: Settle,
