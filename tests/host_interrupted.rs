@@ -181,6 +181,7 @@ fn upgraded_while_it_runs_it_still_unpacks_and_a_second_one_is_refused() {
 }
 
 #[test]
+#[ignore = "long: the repair of a masked socket races with systemd; see ARCHITECTURE.md, Known flaws"]
 fn units_that_are_masked_or_missing_are_refused_before_anything_is_touched() {
     let world = World::boot("masked", Root::Own);
     world.live("web", 8080, "1.0.0");
