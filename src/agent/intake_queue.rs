@@ -13,7 +13,7 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::Answer;
-use super::choose;
+use super::choose::{self, NotLive};
 use super::intake::{self, Job, Refused, Source};
 
 /// How long a file that couldn't be taken for the host's fault waits for its next try.
@@ -112,7 +112,7 @@ impl<U: UnitControl> App<U> {
                         self.clear_inbox(&candidate).await;
                         self.inbox.accepted(&candidate, &record.slot, &record.artifact).await;
                     }
-                    Err(refused) if refused.later => self.inbox.again(&candidate, INTAKE_RETRY),
+                    Err(refused) if refused.later => self.inbox.again(&candidate, &refused.fault, INTAKE_RETRY),
                     Err(refused) => self.inbox.refused(&candidate, refused.fault).await,
                 }
                 // Of several that were dropped together only the highest goes: the last of them decides.
@@ -157,11 +157,12 @@ impl<U: UnitControl> App<U> {
         let deployment = queued.map(|report| report.id.clone()).or(running);
         let not_live = match deployment {
             Some(_) => None,
-            None => Some(match self.with_rules(|ready, rules| choose::why_not(&slot, ready, rules)) {
-                Ok(Some(why)) => why.to_string(),
-                Ok(None) => self.comes_first(),
-                Err(fault) => fault.to_string(),
-            }),
+            None => match self.with_rules(|ready, rules| choose::why_not(&slot, ready, rules)) {
+                Ok(Some(NotLive::IsLive)) => None,
+                Ok(Some(why)) => Some(why.to_string()),
+                Ok(None) => Some(self.comes_first()),
+                Err(fault) => Some(fault.to_string()),
+            },
         };
         Uploaded { slot, known, deployment, not_live }
     }

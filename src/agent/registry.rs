@@ -122,6 +122,14 @@ impl<U: UnitControl> Registry<U> {
         faults
     }
 
+    /// What is wrong with the app's settings file, while its last good settings are in force.
+    pub(super) fn broken_file(&self, app: &AppName) -> Option<Fault> {
+        let name = format!("/{app}.toml");
+        let health = lock(&self.health);
+        let broken = health.iter().find(|(key, _)| key.starts_with("config:") && key.ends_with(&name));
+        broken.map(|(_, fault)| fault.clone())
+    }
+
     /// All apps, by name.
     pub fn all(&self) -> Vec<(AppName, AppHandle)> {
         lock(&self.apps).iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()

@@ -17,6 +17,7 @@ use crate::deployment::stage::Side;
 use crate::durable;
 use crate::model::slot::SlotState;
 use crate::model::{AppName, AppState, Code, DeploymentId, Fault, Report, SlotName};
+use crate::routes::{AnyRoute, Route as _};
 use crate::slots::{Entry, LinkState, Stored};
 use crate::units::UnitControl;
 
@@ -42,6 +43,10 @@ impl<U: UnitControl> Registry<U> {
         let current = links.as_ref().and_then(|links| slot(&links.current));
         let (state, units) = self.state(app, &view, current.as_ref()).await;
         let strategy = serde_json::to_value(view.settings.strategy).ok();
+        let broken = self.broken_file(app).map(|fault| {
+            let first = fault.message.lines().next().unwrap_or_default();
+            format!("its settings are those from before its file broke: {first} (slotctl check {app})")
+        });
         AppStatus {
             app: app.clone(),
             state,
@@ -54,7 +59,7 @@ impl<U: UnitControl> Registry<U> {
             last: view.last,
             waiting: view.waiting,
             refused: view.refused,
-            notes: view.problem.iter().map(ToString::to_string).chain(view.notes).collect(),
+            notes: view.problem.iter().map(ToString::to_string).chain(broken).chain(view.notes).collect(),
         }
     }
 
@@ -94,15 +99,24 @@ impl<U: UnitControl> Registry<U> {
         if view.store.layout().paused().exists() {
             return (AppState::Paused, shown);
         }
+        let trouble = self.route_trouble(view).await;
         let gate = self.shared.units.status(&app.gate_unit()).await.ok();
         let state = match (&view.crash_loop, down) {
             (Some(fault), _) => degraded(fault.clone()),
-            (None, None) => AppState::Online,
+            // It serves, and its next restart would be an outage.
+            (None, None) => trouble.map_or(AppState::Online, degraded),
             (None, Some(_)) if !runs && !gate.as_ref().is_some_and(is_awake) => AppState::Stopped,
             // In mid-deployment the old slot may be down on purpose; the deployment is shown beside the state.
             (None, Some(fault)) => degraded(fault),
         };
         (state, shown)
+    }
+
+    /// What is wrong with the app's route, though its users may not have noticed yet.
+    async fn route_trouble(&self, view: &View) -> Option<Fault> {
+        let settings = &view.settings;
+        let route = AnyRoute::new(&settings.name, settings.route, &settings.probes, self.shared.units.clone());
+        route.observe().await.map_or_else(Some, |observed| observed.trouble)
     }
 }
 

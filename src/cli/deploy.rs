@@ -19,7 +19,7 @@ use super::Context;
 use super::client::{Body, encoded};
 use super::ending::{During, Ending, Failure};
 use super::output::Output;
-use super::text::plain;
+use super::text::{plain, quoted};
 use super::wait;
 
 /// Bytes read at once.
@@ -64,7 +64,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
     let length = source.length;
     let uploaded = context.client.upload(&path, source.body(progress.clone()), length).await;
     progress.finish_and_clear();
-    let uploaded: Uploaded = uploaded.during(&step)?;
+    let uploaded: Uploaded = uploaded.map_err(|error| with_next(error, &args)).during(&step)?;
     out.document(&uploaded);
     let (app, slot) = (&args.app, &uploaded.slot);
     let known = if uploaded.known { ", as it was already" } else { "" };
@@ -83,6 +83,22 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
             Ok(Exit::Ok.into())
         }
     }
+}
+
+/// What to do about an artifact that wasn't taken, where the daemon, which doesn't know the file, left that open.
+fn with_next(error: ApiError, args: &Args) -> ApiError {
+    let (app, file) = (&args.app, quoted(&args.file.to_string_lossy()));
+    let next = match (error.fault.code, error.fault.code.exit()) {
+        _ if error.next.is_some() => return error,
+        (Code::ReleaseConflict, _) => format!("slotctl list {app}; give the other bytes a version of their own"),
+        (Code::IngestMisnamed | Code::ReleaseVersion, _) => {
+            format!("slotctl deploy {file} --app {app} --version VERSION")
+        }
+        (_, Exit::DiskFull) => format!("df -h /var/lib/slotd; slotctl prune {app}; then this command again"),
+        (_, Exit::Artifact) => format!("slotctl lint {file}"),
+        _ => return error,
+    };
+    error.next(next)
 }
 
 /// Bytes to send.

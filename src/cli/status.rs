@@ -46,7 +46,8 @@ fn is_well(app: &AppStatus) -> bool {
 fn show_daemon(status: &DaemonStatus, out: &Output, now: Timestamp) {
     out.line(format!("slotd {}, up for {}", status.version, span(status.since.until(now))));
     for fault in &status.health {
-        out.line(format!("  {}", plain(&fault.to_string())));
+        // A broken settings file is shown with its line and a caret below it.
+        fault.to_string().lines().for_each(|line| out.line(format!("  {}", plain(&line.replace('\t', " ")))));
     }
     let rows = status.apps.iter().map(|app| {
         vec![

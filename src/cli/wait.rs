@@ -65,7 +65,9 @@ pub fn verdict(report: &Report, out: &Output) -> Ending {
     for warning in &ended.warnings {
         out.note(format!("  warning: {}", plain(warning)));
     }
-    ended.outcome.exit().into()
+    let full = ended.fault.as_ref().is_some_and(|fault| fault.code == Code::DiskFull);
+    // The same status as where there was no room for the artifact.
+    if ended.outcome == Outcome::Failed && full { Exit::DiskFull.into() } else { ended.outcome.exit().into() }
 }
 
 /// The step that went wrong: the last with a fault.

@@ -218,7 +218,7 @@ pub struct Uploaded {
     pub known: bool,
     /// The deployment that brings it live, if one does.
     pub deployment: Option<DeploymentId>,
-    /// Why none does: "1.4.2 is below the mark 2.0.0".
+    /// Why none does: "1.4.2 is below the mark 2.0.0". Neither this nor a deployment: it is live already.
     pub not_live: Option<String>,
 }
 

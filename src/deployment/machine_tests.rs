@@ -106,6 +106,13 @@ fn a_first_release_that_fails_after_the_link_stays() {
 }
 
 #[test]
+fn the_mark_is_raised_before_anything_can_refuse_the_release() {
+    let machine = Machine::new(facts(Some(side("1", 1)), side("2", 1)));
+    let kinds: Vec<Kind> = machine.script.iter().map(Effect::kind).collect();
+    assert_eq!(kinds[..4], [Kind::Announce, Kind::Hold, Kind::RaiseMark, Kind::CheckUnits]);
+}
+
+#[test]
 fn a_cancelled_deployment_is_undone_at_every_step() {
     for kind in [
         Kind::CheckUnits,

@@ -9,7 +9,9 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
     let mut effects = vec![Effect::Announce];
     match stage {
         Stage::Preparing => {
-            effects.extend([Effect::Hold, Effect::CheckUnits, Effect::RaiseMark]);
+            // The mark first: one whose units turn out to be unusable was tried as well, and after an operator's word
+            // to go elsewhere it must not come by itself.
+            effects.extend([Effect::Hold, Effect::RaiseMark, Effect::CheckUnits]);
             if facts.via == Via::Next {
                 effects.push(Effect::LinkNext);
             }

@@ -26,12 +26,17 @@ struct Remembered {
 }
 
 /// Given out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum InHand {
     /// And not decided yet.
     Undecided,
-    /// And to be given out again then.
-    Again(Instant),
+    /// And to be given out again.
+    Again {
+        /// Then.
+        at: Instant,
+        /// Why it couldn't be taken.
+        why: String,
+    },
 }
 
 /// What holds a thing back.
@@ -40,7 +45,12 @@ pub(super) enum Hold {
     /// It was given out and nobody has said yet what became of it.
     InHand,
     /// It will be given out again.
-    Again(Duration),
+    Again {
+        /// In so long.
+        after: Duration,
+        /// Why it couldn't be taken.
+        why: String,
+    },
     /// It was decided, and hasn't changed.
     Decided,
 }
@@ -71,8 +81,10 @@ impl Memory {
     pub(super) fn holds(&self, seen: &Seen, keep: bool, now: Instant) -> Option<Hold> {
         match self.in_hand.get(&seen.name) {
             Some(InHand::Undecided) => return Some(Hold::InHand),
-            Some(InHand::Again(at)) if *at > now => return Some(Hold::Again(at.duration_since(now))),
-            Some(InHand::Again(_)) | None => {}
+            Some(InHand::Again { at, why }) if *at > now => {
+                return Some(Hold::Again { after: at.duration_since(now), why: why.clone() });
+            }
+            Some(InHand::Again { .. }) | None => {}
         }
         let held = self.fates.get(&seen.name).filter(|held| held.fate.is_of(&seen.stamp, seen.checksum.as_ref()))?;
         match held.fate.state {
@@ -93,16 +105,16 @@ impl Memory {
         self.in_hand.insert(name.to_owned(), InHand::Undecided);
     }
 
-    /// It is to be given out again.
-    pub(super) fn again(&mut self, name: &str, at: Instant) {
-        self.in_hand.insert(name.to_owned(), InHand::Again(at));
+    /// It is to be given out again; `why` it couldn't be taken.
+    pub(super) fn again(&mut self, name: &str, why: String, at: Instant) {
+        self.in_hand.insert(name.to_owned(), InHand::Again { at, why });
     }
 
     /// When, after `now`, something is to be given out again.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let at = |state: &InHand| match state {
             InHand::Undecided => None,
-            InHand::Again(at) => Some(*at),
+            InHand::Again { at, .. } => Some(*at),
         };
         self.in_hand.values().filter_map(at).filter(|at| *at > now).min()
     }

@@ -67,6 +67,9 @@ pub struct Batch {
     pub told: Vec<(String, Fault)>,
 }
 
+/// A watch, and device and inode of the folder that it is on.
+type Watched = (InboxWatch, (u64, u64));
+
 /// The drop-in directory of one app.
 #[derive(Debug)]
 pub struct Inbox {
@@ -74,7 +77,9 @@ pub struct Inbox {
     settings: InboxSettings,
     hub: WatchHub,
     write: WriteFile,
-    watch: Option<(InboxWatch, (u64, u64))>,
+    watch: Option<Watched>,
+    /// A watch that is being set up; a dropped call leaves it to the next, so that no two are set up at once.
+    beginning: Option<JoinHandle<io::Result<Watched>>>,
     /// A look under way; a dropped call leaves it to the next, so that callers in a hurry don't start it anew for ever.
     looking: Option<JoinHandle<io::Result<Scan>>>,
     settle: Settle,
@@ -113,6 +118,7 @@ impl Inbox {
             hub,
             write,
             watch: None,
+            beginning: None,
             looking: None,
             settle,
             memory: Memory::default(),
@@ -166,14 +172,15 @@ impl Inbox {
         self.decided(&candidate.seen, State::Refused { fault: Box::new(fault) }).await;
     }
 
-    /// `candidate` couldn't be taken for a reason that isn't its own (no room on the disk): it is given out again after
-    /// a while.
-    pub fn again(&mut self, candidate: &Candidate, after: Duration) {
+    /// `candidate` couldn't be taken for a reason that isn't its own (no room on the disk): it waits with that reason,
+    /// and is given out again after a while.
+    pub fn again(&mut self, candidate: &Candidate, why: &Fault, after: Duration) {
         let at = Instant::now() + after;
         // It was complete, and still is unless something else is heard.
         self.settle.hear(candidate.seen.name.clone(), Evidence::MovedIn);
-        self.memory.again(&candidate.seen.name, at);
-        self.look_at = self.look_at.min(at);
+        self.memory.again(&candidate.seen.name, why.to_string(), at);
+        // Now, so that it is seen to wait; that look says when the next one is due.
+        self.look_at = Instant::now();
     }
 
     /// What waits, with the reason, by name.
@@ -222,15 +229,23 @@ impl Inbox {
         if self.watch.is_some() {
             return;
         }
-        // What happens before it begins isn't heard.
-        self.settle.missed_something();
-        let (hub, dir) = (self.hub.clone(), self.dir.clone());
-        let begin = move || {
-            let watch = hub.watch(&dir).map_err(io::Error::other)?;
-            let metadata = std::fs::metadata(&dir)?;
-            Ok((watch, (metadata.dev(), metadata.ino())))
+        let beginning = match &mut self.beginning {
+            Some(beginning) => beginning,
+            None => {
+                // What happens before it begins isn't heard.
+                self.settle.missed_something();
+                let (hub, dir) = (self.hub.clone(), self.dir.clone());
+                let begin = move || {
+                    let watch = hub.watch(&dir).map_err(io::Error::other)?;
+                    let metadata = std::fs::metadata(&dir)?;
+                    Ok((watch, (metadata.dev(), metadata.ino())))
+                };
+                self.beginning.insert(tokio::task::spawn_blocking(begin))
+            }
         };
-        match blocking(begin).await {
+        let begun = beginning.await.map_err(io::Error::other).and_then(|begun| begun);
+        self.beginning = None;
+        match begun {
             Ok(watch) => {
                 self.watch = Some(watch);
                 self.retry = RETRY.0;
@@ -282,9 +297,9 @@ impl Inbox {
                 None => undecided.push(seen),
                 Some(hold) => {
                     others.insert(seen.name.as_str());
-                    if let Hold::Again(after) = hold {
+                    if let Hold::Again { after, why } = hold {
                         let after = humantime::format_duration(Duration::from_secs(after.as_secs() + 1));
-                        self.waiting.push((seen.name.clone(), format!("it is tried again within {after}")));
+                        self.waiting.push((seen.name.clone(), format!("{why}; it is tried again within {after}")));
                     }
                 }
             }

@@ -33,7 +33,13 @@ impl World {
     /// slotd as user `slotd`, and the app `web` behind a shared socket on port 8080 with an HTTP probe.
     #[track_caller]
     pub fn boot(hint: &str, root: Root) -> World {
-        let world = World::installed(hint, root);
+        World::boot_with(hint, root, &[])
+    }
+
+    /// The same, with further arguments of `host boot`: `--bind SRC:DST`.
+    #[track_caller]
+    pub fn boot_with(hint: &str, root: Root, arguments: &[&str]) -> World {
+        let world = World::installed_with(hint, root, arguments);
         world.host.ok("systemctl enable --now slotd.socket slotd.service");
         world.add_app("web", 8080);
         world
@@ -42,7 +48,13 @@ impl World {
     /// slotd is installed, and not started.
     #[track_caller]
     pub fn installed(hint: &str, root: Root) -> World {
-        let host = Host::boot(hint, root);
+        World::installed_with(hint, root, &[])
+    }
+
+    /// The same, with further arguments of `host boot`.
+    #[track_caller]
+    pub fn installed_with(hint: &str, root: Root, arguments: &[&str]) -> World {
+        let host = Host::boot_with(hint, root, arguments);
         let staged = TempDir::new().expect("folder");
         let binaries = Path::new(env!("CARGO_BIN_EXE_slotd")).parent().expect("folder");
         let install = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/install.sh"))
@@ -92,15 +104,23 @@ impl World {
     /// A release of the sample server, packed. `behaviour` is what its file BEHAVIOUR says; empty: it behaves well.
     #[track_caller]
     pub fn artifact(&self, app: &str, version: &str, behaviour: &str) -> Artifact {
+        self.artifact_with(app, version, ".tar.zst", |tree| {
+            if !behaviour.is_empty() {
+                std::fs::write(tree.join("BEHAVIOUR"), behaviour).expect("written");
+            }
+        })
+    }
+
+    /// The same, with another ending and with what `change` does to the tree before it is packed.
+    #[track_caller]
+    pub fn artifact_with(&self, app: &str, version: &str, ending: &str, change: impl FnOnce(&Path)) -> Artifact {
         let tree = self.staged.path().join(format!("tree-{app}-{version}"));
         std::fs::create_dir_all(tree.join("bin")).expect("folder");
         let server = Path::new(env!("CARGO_BIN_EXE_slotd")).with_file_name("examples/sample-server");
         std::fs::copy(&server, tree.join("bin/web")).unwrap_or_else(|error| panic!("{}: {error}", server.display()));
         std::fs::write(tree.join("VERSION"), version).expect("written");
-        if !behaviour.is_empty() {
-            std::fs::write(tree.join("BEHAVIOUR"), behaviour).expect("written");
-        }
-        let file = format!("{app}-{version}.tar.zst");
+        change(&tree);
+        let file = format!("{app}-{version}{ending}");
         let path = self.staged.path().join(&file);
         let packed = Command::new(env!("CARGO_BIN_EXE_slotctl"))
             .args(["pack", "--force", "-o"])

@@ -48,15 +48,15 @@ impl<U: UnitControl> Host<U> {
         .await
     }
 
-    /// Renews the hold mark for the step that begins, while one is set.
+    /// Renews the hold mark for the step that begins, while one is set. It is shortened too: what a long step that is
+    /// over was given must not keep the app down should slotd end for good in the next.
     pub(super) async fn renew_hold(&self, effect: &Effect, context: &Context<'_>) -> Result<(), Failure> {
         if matches!(effect.kind(), Kind::Announce | Kind::Hold | Kind::Close | Kind::Unhold | Kind::Rest | Kind::Record)
         {
             return Ok(());
         }
         let limit = self.limit(effect);
-        let needed = clock::powered_on() + limit + GRACE;
-        let lasts = self
+        let until = self
             .files(|store| match durable::read_json::<Hold>(&store.layout().hold()) {
                 Ok(hold) => Ok(hold.map(|hold| Duration::from_millis(hold.until_ms))),
                 // The gate takes one that is damaged for none: it is written anew.
@@ -64,8 +64,8 @@ impl<U: UnitControl> Host<U> {
                 Err(error) => Err(error.fault()),
             })
             .await?;
-        match lasts {
-            Some(lasts) if lasts < needed => self.hold(context, limit).await.map(drop),
+        match until {
+            Some(until) if !suits(until, clock::powered_on(), limit) => self.hold(context, limit).await.map(drop),
             _ => Ok(()),
         }
     }
@@ -166,6 +166,11 @@ impl<U: UnitControl> Host<U> {
     }
 }
 
+/// Whether a hold mark up to `until` lasts through a step that begins `now`, and not much longer.
+fn suits(until: Duration, now: Duration, limit: Duration) -> bool {
+    (now + limit + GRACE..=now + limit + HOLD_SLACK).contains(&until)
+}
+
 /// `next` over `fallback` if it names `left`, else `next` goes.
 fn settle_next(store: &crate::slots::SlotStore, left: Option<&SlotName>) -> Result<(), Fault> {
     let links = store.links().map_err(|error| error.fault())?;
@@ -180,4 +185,19 @@ fn settle_next(store: &crate::slots::SlotStore, left: Option<&SlotName>) -> Resu
 /// The report as it will stand when all is over.
 fn ended(report: &Report) -> Report {
     Report { state: State::Done, waiting: None, ..report.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_mark_follows_the_step_in_both_directions() {
+        let seconds = Duration::from_secs;
+        let (now, limit) = (seconds(1000), seconds(60));
+        assert!(!suits(now + limit + GRACE - Duration::from_millis(1), now, limit), "it might end under the step");
+        assert!(suits(now + limit + GRACE, now, limit));
+        assert!(suits(now + limit + HOLD_SLACK, now, limit));
+        assert!(!suits(now + seconds(600), now, limit), "left over from a step that compared a large tree");
+    }
 }

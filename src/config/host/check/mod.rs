@@ -3,6 +3,7 @@
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
 mod gate;
+mod probe;
 mod socket;
 mod template;
 #[cfg(test)]
@@ -33,6 +34,8 @@ pub struct Expected {
     pub health_socket: bool,
     /// Whether anything but systemd's word proves an instance.
     pub probed: bool,
+    /// The units that probes run: templates with their `@`, others with `.service`.
+    pub probe_units: Vec<String>,
     /// The state folder.
     pub state: PathBuf,
     /// As whom slotd runs.
@@ -54,7 +57,7 @@ pub enum Profile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Breaks a promise: deployments are refused.
+    /// Breaks a promise: deployments or boots will go wrong by it.
     Error,
     /// Works, and somebody will wonder.
     Warning,
@@ -79,20 +82,21 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Everything that is wrong with the app's units: gate, socket, templates, in this order.
+/// Everything that is wrong with the app's units: gate, socket, templates, units of probes, in this order.
 pub fn check(expected: &Expected, path: &SearchPath) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
-    let templates: Vec<Option<UnitFile>> = expected
-        .templates
-        .iter()
-        .map(|template| findings.read(path, template.unit_file().as_str(), expected))
-        .collect();
+    let lost = Lost {
+        why: format!("without it {} can't be started or stopped", expected.app),
+        fix: format!("slotctl new {} --exec … shows one", expected.app),
+    };
+    let templates: Vec<Option<UnitFile>> =
+        expected.templates.iter().map(|template| findings.read(path, template.unit_file().as_str(), &lost)).collect();
     let before = std::mem::take(&mut findings.0);
-    if let Some(unit) = findings.read(path, expected.app.gate_unit().as_str(), expected) {
+    if let Some(unit) = findings.read(path, expected.app.gate_unit().as_str(), &lost) {
         gate::check(expected, &Subject::plain(&unit, &expected.app), templates.iter().flatten(), &mut findings);
     }
     if expected.socket
-        && let Some(unit) = findings.read(path, expected.app.socket_unit().as_str(), expected)
+        && let Some(unit) = findings.read(path, expected.app.socket_unit().as_str(), &lost)
     {
         socket::check(expected, &Subject::plain(&unit, &expected.app), &mut findings);
     }
@@ -102,6 +106,9 @@ pub fn check(expected: &Expected, path: &SearchPath) -> Vec<Finding> {
             template::check(expected, &Subject::template(unit, template), &mut findings);
         }
     }
+    for name in &expected.probe_units {
+        probe::check(expected, path, name, &mut findings);
+    }
     findings.0
 }
 
@@ -110,12 +117,17 @@ impl Expected {
     pub fn of(app: &AppSettings, state: &Path, profile: Profile) -> Self {
         let on_unix =
             |probe: &Probe| matches!(probe, Probe::Unix { .. } | Probe::Http { address: Address::Unix(_), .. });
+        let unit_of = |probe: &Probe| match probe {
+            Probe::Unit { name } => Some(name.clone()),
+            _ => None,
+        };
         Expected {
             app: app.name.clone(),
             templates: app.units.iter().map(|unit| unit.name.clone()).collect(),
             socket: matches!(app.route, Route::Socket),
             health_socket: app.probes.iter().any(on_unix),
             probed: app.probes.iter().any(|probe| !matches!(probe, Probe::Notify)),
+            probe_units: app.probes.iter().filter_map(unit_of).collect(),
             state: state.to_owned(),
             profile,
         }
@@ -216,6 +228,13 @@ struct Needed<'a> {
 }
 
 struct Findings(Vec<Finding>);
+
+/// What is said of a unit that isn't there.
+struct Lost {
+    why: String,
+    /// Where it is missing; a mask has a cure of its own.
+    fix: String,
+}
 
 impl Findings {
     fn add(&mut self, severity: Severity, place: Place<'_>, message: String, why: &str, fix: impl Into<String>) {
@@ -323,10 +342,10 @@ impl Findings {
     }
 
     /// Reads a unit; what keeps it from being read is a finding.
-    fn read(&mut self, path: &SearchPath, unit: &str, expected: &Expected) -> Option<UnitFile> {
+    fn read(&mut self, path: &SearchPath, unit: &str, if_lost: &Lost) -> Option<UnitFile> {
         let file = Path::new("/etc/systemd/system").join(unit);
         let mut lost = |code, file: PathBuf, message: String, fix: String| {
-            let why = format!("without it {} can't be started or stopped", expected.app);
+            let why = if_lost.why.clone();
             self.0.push(Finding { severity: Severity::Error, code, file, line: None, message, why, fix });
         };
         match path.read(unit) {
@@ -339,8 +358,7 @@ impl Findings {
                 return Some(read);
             }
             Ok(Found::Missing) => {
-                let fix = format!("slotctl new {} --exec … shows one", expected.app);
-                lost(Code::UnitMissing, file, format!("{unit} doesn't exist"), fix);
+                lost(Code::UnitMissing, file, format!("{unit} doesn't exist"), if_lost.fix.clone());
             }
             Ok(Found::Masked(at)) => {
                 let fix = format!("systemctl unmask {unit}, or remove {}", at.display());

@@ -1,0 +1,122 @@
+//! `slotctl check --root DIR` on sites that `slotctl new` wrote and that have one fault each: tests/broken/units.
+//!
+//! The first line of a case holds what is expected: `# expect: FILE:LINE: SEVERITY: WORDS | …`, one for each finding,
+//! no more and no less; a finding about a file as a whole has no line. The rest says what was done to the site:
+//!
+//! | key | |
+//! |---|---|
+//! | `file` | the unit that is changed, below /etc/systemd/system |
+//! | `replace`, `with` | the first such text in it by another |
+//! | `text` | it is written anew with this text; empty: it is masked |
+//! | `remove` | it is removed |
+//! | `app` | text that is added to the app's own file |
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// What was done to a site.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    file: Option<PathBuf>,
+    replace: Option<String>,
+    with: Option<String>,
+    text: Option<String>,
+    #[serde(default)]
+    remove: bool,
+    #[serde(default)]
+    app: String,
+}
+
+/// Below a folder of its own, what `slotctl new web --port 8080` writes.
+struct Site(TempDir);
+
+impl Site {
+    fn new() -> Site {
+        let site = Site(tempfile::tempdir().expect("folder"));
+        let made = site.slotctl(&["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        site
+    }
+
+    fn slotctl(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slotctl"));
+        command.args(words).arg("--root").arg(self.0.path()).output().expect("slotctl runs")
+    }
+
+    fn unit(&self, name: &Path) -> PathBuf {
+        self.0.path().join("etc/systemd/system").join(name)
+    }
+
+    fn spoil(&self, case: &Case) {
+        let app = self.0.path().join("etc/slotd/apps/web.toml");
+        let settings = fs::read_to_string(&app).expect("the app's file");
+        fs::write(&app, settings + &case.app).expect("written");
+        let Some(name) = &case.file else { return };
+        let unit = self.unit(name);
+        match (&case.replace, &case.with, &case.text, case.remove) {
+            (Some(replace), Some(with), None, false) => {
+                let text = fs::read_to_string(&unit).expect("a unit of the site");
+                assert!(text.contains(replace), "{replace:?} is not in {}:\n{text}", name.display());
+                fs::write(&unit, text.replacen(replace, with, 1)).expect("written");
+            }
+            (None, None, Some(text), false) => {
+                fs::create_dir_all(unit.parent().expect("folder")).expect("folder");
+                fs::write(&unit, text).expect("written");
+            }
+            (None, None, None, true) => fs::remove_file(&unit).expect("removed"),
+            _ => panic!("replace and with, or text, or remove: {case:?}"),
+        }
+    }
+
+    /// The lines of findings as they are shown, without the root; and the exit status.
+    fn check(&self) -> (Vec<String>, Option<i32>) {
+        let output = self.slotctl(&["check"]);
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let root = format!("{}/", self.0.path().display());
+        let is_finding = |line: &&str| line.contains(": error: ") || line.contains(": warning: ");
+        let found = text.lines().filter(is_finding).map(|line| line.replace(&root, "/"));
+        (found.collect(), output.status.code())
+    }
+}
+
+/// What is wrong with how `check` takes the case.
+fn judge(file: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(file).expect("readable");
+    let first = text.lines().next().and_then(|line| line.strip_prefix("# expect: "));
+    let expected: Vec<&str> = first.ok_or("the first line is no `# expect: `")?.split(" | ").collect();
+    let site = Site::new();
+    site.spoil(&toml::from_str(&text).map_err(|error| error.to_string())?);
+    let (found, status) = site.check();
+    let fits = |(expected, found): (&&str, &String)| {
+        let (place, words) = expected.split_once(": ").expect("FILE:LINE: SEVERITY: WORDS");
+        let (severity, words) = words.split_once(": ").expect("SEVERITY: WORDS");
+        found.starts_with(&format!("/etc/systemd/system/{place}: {severity}: ")) && found.contains(words)
+    };
+    let all = expected.len() == found.len() && expected.iter().zip(&found).all(fits);
+    match all && status == Some(3) {
+        true => Ok(()),
+        false => Err(format!("expected {expected:#?}\nfound (exit {status:?}) {found:#?}")),
+    }
+}
+
+#[test]
+fn what_new_writes_has_nothing_wrong() {
+    assert_eq!(Site::new().check(), (Vec::new(), Some(0)));
+}
+
+#[test]
+fn each_fault_is_found_at_its_line() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken/units");
+    let entries = fs::read_dir(&folder).expect("tests/broken/units");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    let judged = files.iter().filter_map(|file| Some((file.file_name()?.to_string_lossy(), judge(file).err()?)));
+    let wrong: Vec<String> = judged.map(|(name, why)| format!("{name}: {why}")).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
