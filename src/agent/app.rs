@@ -371,7 +371,3 @@ fn write_fate(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     // Read by whoever dropped the artifact.
     crate::durable::write_atomic_mode(path, bytes, 0o644).map_err(std::io::Error::other)
 }
-
-#[cfg(test)]
-#[path = "app_tests.rs"]
-mod tests;
