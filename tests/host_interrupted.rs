@@ -219,9 +219,10 @@ fn units_that_are_masked_or_missing_are_refused_before_anything_is_touched() {
         verb = "activate web 2.0.0";
     }
     // It was nobody's fault but the host's: once that is repaired it goes live by itself. systemd gives up the
-    // listener of a socket unit that is masked while it listens, so the unit is stopped before it is started again.
+    // listener of a socket unit that is masked while it listens, so it is stopped before it is started again; the gate
+    // too, which masked has lost its dependencies.
     let mended = world.host.sh(&format!(
-        "systemctl stop web@1.0.0 web.socket; rm -f {units}/web.s* && cp /root/kept/* {units} && \
+        "systemctl stop web.service web@1.0.0 web.socket; rm -f {units}/web.s* && cp /root/kept/* {units} && \
          systemctl daemon-reload && systemctl start web"
     ));
     assert!(mended.status.success(), "{}\n{}", shown(&mended), told(&world));
