@@ -126,7 +126,7 @@ impl<U: UnitControl> Ground<U> {
             Arc::clone(&self.settings),
             Arc::clone(&self.store),
             self.shared.units.clone(),
-            AnyRoute::new(&self.settings.name, self.settings.route, &self.settings.probes, self.shared.units.clone()),
+            AnyRoute::new(&self.settings, self.store.layout(), self.shared.units.clone()),
             Some(self.shared.history.clone()),
             shown,
         );
@@ -155,7 +155,7 @@ impl<U: UnitControl> Ground<U> {
             false => Via::Next,
         };
         let soak = match report.kind {
-            Kind::Deploy => self.settings.soak,
+            Kind::Deploy => self.settings.soak.time,
             // Going back is to what had proved itself for longer than any soak.
             Kind::Rollback => Duration::ZERO,
         };
@@ -258,7 +258,7 @@ impl<U: UnitControl> Ground<U> {
             let target = target(&self.store, unit, instance);
             let up = self.shared.units.status(&target.unit).await.is_ok_and(|status| status.is_up());
             let timeout = self.settings.proof.timeout;
-            if !up || prober.ask_once(&self.settings.probes, &target, timeout).await.is_err() {
+            if !up || prober.ask_once(self.settings.probes_for(&target.unit), &target, timeout).await.is_err() {
                 return false;
             }
         }

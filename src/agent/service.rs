@@ -42,7 +42,6 @@ impl<U: UnitControl> Registry<U> {
         let slot = |of: &LinkState| of.slot().cloned();
         let current = links.as_ref().and_then(|links| slot(&links.current));
         let (state, units) = self.state(app, &view, current.as_ref()).await;
-        let strategy = serde_json::to_value(view.settings.strategy).ok();
         let broken = self.broken_file(app).map(|fault| {
             let first = fault.message.lines().next().unwrap_or_default();
             format!("its settings are those from before its file broke: {first} (slotctl check {app})")
@@ -53,7 +52,7 @@ impl<U: UnitControl> Registry<U> {
             current,
             fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
             deploy: deploy_mode(view.settings.deploy).to_owned(),
-            strategy: strategy.and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default(),
+            strategy: view.settings.strategy.name.to_string(),
             units,
             deployment: view.deployment,
             last: view.last,
@@ -115,7 +114,7 @@ impl<U: UnitControl> Registry<U> {
     /// What is wrong with the app's route, though its users may not have noticed yet.
     async fn route_trouble(&self, view: &View) -> Option<Fault> {
         let settings = &view.settings;
-        let route = AnyRoute::new(&settings.name, settings.route, &settings.probes, self.shared.units.clone());
+        let route = AnyRoute::new(settings, view.store.layout(), self.shared.units.clone());
         route.observe().await.map_or_else(Some, |observed| observed.trouble)
     }
 }

@@ -1,17 +1,16 @@
 //! `/etc/slotd/apps/NAME.toml`: from text to [`AppSettings`], with everything that is wrong found in one go.
 
+use crate::model::{AppName, Template, VersionOrder};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use crate::model::{AppName, Template, VersionOrder};
-
-use super::app::{AppSettings, DeployMode, Inbox, OnCrashLoop, Route, Strategy, Unit};
+use super::app::{AppSettings, DeployMode, Inbox, OnCrashLoop, Probe, Unit};
+use super::contract::{Place, Wish};
 use super::daemon::Defaults;
 use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::pattern::Pattern;
-use super::{probe, sections};
+use super::{probe, route, sections};
 
 /// Most units of one app.
 const MAX_UNITS: usize = 16;
@@ -29,10 +28,7 @@ const RESERVED_ENV: [&str; 4] = ["PORT", "HEALTH_SOCKET", "NOTIFY_SOCKET", "INVO
 const RESERVED_ENV_PREFIXES: [&str; 2] = ["SLOTD_", "LISTEN_"];
 
 /// Features that the design has and this version hasn't, and what holds instead.
-const LATER: [(&str, &str); 8] = [
-    ("max_surge", "\"stop-start\" is (0, N): nothing runs beside the old instances"),
-    ("max_unavailable", "\"stop-start\" is (0, N): all instances are replaced at once"),
-    ("pause_after", "a deployment goes on by itself"),
+const LATER: [(&str, &str); 5] = [
     ("require_signature", "artifacts are accepted unsigned; a `.sha256` beside one is checked"),
     ("build", "artifacts are taken as they are"),
     ("hook", "let the template's ExecStartPre= do it"),
@@ -58,23 +54,49 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         top.later(key, instead);
     }
     let deploy = top.choice("deploy", &[("automatic", DeployMode::Automatic), ("manual", DeployMode::Manual)], &[]);
-    let strategy = top.choice("strategy", &[("stop-start", Strategy::StopStart)], &["blue-green", "rolling"]);
     let versions = top.choice("versions", &[("uapi", VersionOrder::Uapi), ("semver", VersionOrder::Semver)], &[]);
     let on_crash_loop = top.choice("on_crash_loop", &[("report", OnCrashLoop::Report)], &["rollback"]);
     let inbox = inbox(name, top)?;
     let units = units(top);
-    let probes = top.sections("probe").iter().filter_map(|section| probe::read(section, &units)).collect();
+    let probed = top.sections("probe");
+    let mut probes = BTreeMap::<Template, Vec<Probe>>::new();
+    let mut routed = Vec::new();
+    for section in &probed {
+        let unit = probe_unit(section, &units);
+        let probe = probe::read(section, &units);
+        if let (Some(unit), Some(probe)) = (unit, probe) {
+            if units.first().is_some_and(|first| first.name == unit) {
+                routed.push(section);
+            }
+            probes.entry(unit).or_default().push(probe);
+        }
+    }
+    let first = units.first().and_then(|unit| probes.get(&unit.name)).map_or(&[][..], Vec::as_slice);
+    let strategy = route::strategy(top, &units);
+    let soak = route::soak(top, &strategy);
+    let (route, outside) = route::route(top);
+    let wish = Wish { route: &route, strategy: &strategy, units: &units, probes: first, soak: &soak };
+    for refusal in wish.refusals() {
+        let soak = top.section("soak");
+        let place = match refusal.place {
+            Place::Probe(n) => routed.get(n).map_or(0..0, |section| section.place_of("address")),
+            Place::Confirm => soak.as_ref().map_or(0..0, |section| section.place_of("confirm")),
+            Place::Key(key) => top.place_of(key),
+        };
+        top.error(place, format!("{} ({})", refusal.message, refusal.code), refusal.fix);
+    }
     Some(AppSettings {
         name: name.clone(),
         deploy: deploy.unwrap_or(DeployMode::Automatic),
-        strategy: strategy.unwrap_or(Strategy::StopStart),
+        strategy,
         versions: versions.unwrap_or_default(),
         inbox,
         units,
-        route: route(top),
+        route,
+        outside,
         probes,
         proof: sections::proof(top, defaults.proof),
-        soak: soak(top),
+        soak,
         keep: sections::keep(top, defaults.keep),
         env: env(top),
         crash_loop: sections::crash_loop(top, defaults.crash_loop),
@@ -120,10 +142,6 @@ fn units(top: &Section<'_>) -> Vec<Unit> {
 
 fn unit(section: &Section<'_>, before: &[Unit]) -> Option<Unit> {
     let instances = section.number("instances", 1..=MAX_INSTANCES).unwrap_or(1);
-    if instances > 1 {
-        let message = "more than one instance is not supported by this version of slotd".to_owned();
-        section.error(section.place_of("instances"), message, "supported: instances = 1".to_owned());
-    }
     let overlap = section.flag("overlap").unwrap_or(true);
     let name = section.required_text("name", "name the template: name = \"web@\" for web@.service");
     section.finish();
@@ -148,23 +166,16 @@ fn unit(section: &Section<'_>, before: &[Unit]) -> Option<Unit> {
     Some(Unit { name: template, instances: sections::to_u32(instances), overlap })
 }
 
-fn route(top: &Section<'_>) -> Route {
-    let Some(section) = top.section("route") else { return Route::Socket };
-    let kinds = [("socket", Route::Socket), ("none", Route::None)];
-    let kind = section.choice("kind", &kinds, &["nftables", "haproxy", "nginx"]).unwrap_or(Route::Socket);
-    section.choice("accept", &[("ready", ())], &["signal"]);
-    if kind == Route::None && section.has("accept") {
-        section.error(section.place_of("accept"), "`accept` belongs to kind = \"socket\"", None);
+/// The unit whose instances a probe asks: the first, unless it names another one.
+fn probe_unit(section: &Section<'_>, units: &[Unit]) -> Option<Template> {
+    let Some(name) = section.text("unit") else { return units.first().map(|unit| unit.name.clone()) };
+    let found = units.iter().find(|unit| unit.name.as_str() == name.get_ref());
+    if found.is_none() {
+        let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
+        let message = format!("{:?} is no unit of this app", name.get_ref());
+        section.error(name.span(), message, format!("its units are: {}", names.join(", ")));
     }
-    section.finish();
-    kind
-}
-
-fn soak(top: &Section<'_>) -> Duration {
-    let Some(section) = top.section("soak") else { return Duration::ZERO };
-    let time = section.duration("time", Duration::ZERO..=sections::MAX_WAIT).unwrap_or_default();
-    section.finish();
-    time
+    found.map(|unit| unit.name.clone())
 }
 
 fn env(top: &Section<'_>) -> BTreeMap<String, String> {

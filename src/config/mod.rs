@@ -1,12 +1,14 @@
 //! What TOML says, as validated settings; errors show the line with a caret.
 //!
 //! A file becomes settings in three stages: its text is parsed into a document whose values know their places
-//! (`document`), each value is read and checked where it stands (`app_file`, `daemon_file`, `probe`, `sections`),
+//! (`document`), each value is read and checked where it stands (`app_file`, `daemon_file`, `probe`, `route`,
+//! `sections`), what they ask of each other is held against what there is (`contract`),
 //! and what comes out are settings in which everything is there and makes sense (`app`, `daemon`). What a key of
 //! a later version would mean is refused, never approximated.
 
 pub mod app;
 mod app_file;
+pub mod contract;
 pub mod daemon;
 mod daemon_file;
 mod document;
@@ -15,6 +17,7 @@ pub mod host;
 mod load;
 pub mod pattern;
 mod probe;
+mod route;
 mod sections;
 mod text;
 

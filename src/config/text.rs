@@ -8,6 +8,9 @@ pub const VERSION: &str = "version";
 /// The placeholder of an instance's encoded name.
 pub const INSTANCE: &str = "instance";
 
+/// The placeholder of an instance's own port.
+pub const PORT: &str = "port";
+
 const UNITS: [(&str, u64); 5] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 
 /// Bytes from a text such as "2GiB" or "500 MiB"; a bare number is bytes.
@@ -20,9 +23,11 @@ pub(super) fn size(text: &str) -> Option<u64> {
     plain.then(|| digits.parse::<u64>().ok()?.checked_mul(factor)).flatten()
 }
 
-/// Whether `text` is `HOST:PORT`: a name, an IPv4 address, or an IPv6 address in brackets, and a port from 1 on.
+/// Whether `text` is `HOST:PORT` or `HOST:{port}`: a name, an IPv4 address, or an IPv6 address in brackets, and a port
+/// from 1 on, or that of the instance.
 pub(super) fn is_host_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let filled = text.strip_suffix(":{port}").map(|host| format!("{host}:1"));
+    let Some((host, port)) = filled.as_deref().unwrap_or(text).rsplit_once(':') else { return false };
     let good_port = !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0);
     let good_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inside) => inside.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()),
@@ -83,10 +88,24 @@ mod tests {
 
     #[test]
     fn addresses() {
-        for good in ["127.0.0.1:8080", "[::1]:80", "localhost:1", "web-1.internal:65535"] {
+        for good in ["127.0.0.1:8080", "[::1]:80", "localhost:1", "web-1.internal:65535", "127.0.0.1:{port}"] {
             assert!(is_host_port(good), "{good}");
         }
-        for bad in ["", ":80", "localhost", "::1:80", "[::1]", "a:0", "a:65536", "a:+80", "a b:80", "[1.2.3.4]:80"] {
+        for bad in [
+            "",
+            ":80",
+            "localhost",
+            "::1:80",
+            "[::1]",
+            "a:0",
+            "a:65536",
+            "a:+80",
+            "a b:80",
+            "[1.2.3.4]:80",
+            "{port}",
+            ":{port}",
+            "a:{port}0",
+        ] {
             assert!(!is_host_port(bad), "{bad}");
         }
     }

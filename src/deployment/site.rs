@@ -135,7 +135,7 @@ impl Site {
     pub fn facts(&self, to: &str) -> Facts {
         let from = self.store.links().expect("links").current.slot().map(|from| self.side(&from.to_string()));
         let id: DeploymentId = "web-7".parse().expect("an id");
-        Facts { id, kind: Kind::Deploy, from, to: self.side(to), via: Via::Next, soak: self.settings.soak }
+        Facts { id, kind: Kind::Deploy, from, to: self.side(to), via: Via::Next, soak: self.settings.soak.time }
     }
 
     pub fn report(&self, facts: &Facts) -> Report {
@@ -156,7 +156,7 @@ impl Site {
     }
 
     pub fn host(&self) -> Host<FakeUnits> {
-        let route = AnyRoute::new(&self.settings.name, self.settings.route, &self.settings.probes, self.units.clone());
+        let route = AnyRoute::new(&self.settings, self.layout(), self.units.clone());
         let (settings, store) = (Arc::clone(&self.settings), Arc::clone(&self.store));
         Host::new(settings, store, self.units.clone(), route, None, watch::Sender::new(None))
     }

@@ -218,6 +218,8 @@ codes! {
     RouteOutside = "route.outside", RolledBack;
     /// The route can't give what the strategy asks of it.
     RouteUnsupported = "route.unsupported", Refused;
+    /// A probe can't be told which instance it reaches.
+    RouteProbeUnaddressed = "route.probe_unaddressed", Refused;
     /// The new slot failed while it was watched after the switch.
     SoakFailed = "soak.failed", RolledBack;
     /// The live slot crashes again and again.

@@ -129,6 +129,11 @@ impl Layout {
     pub fn hold(&self) -> PathBuf {
         self.run.join("hold").join(self.app.as_str())
     }
+
+    /// The set of backends that slotd wants, for routes with sets of their own.
+    pub fn route(&self) -> PathBuf {
+        self.run.join("route").join(self.app.as_str())
+    }
 }
 
 /// The symbolic links that name slots.

@@ -9,7 +9,9 @@ pub mod hold;
 pub mod layout;
 pub mod names;
 pub mod release;
+pub mod route;
 pub mod slot;
+pub mod strategy;
 pub mod time;
 pub mod version;
 
@@ -21,5 +23,6 @@ pub use evidence::{Evidence, Fault};
 pub use layout::{Layout, Link};
 pub use names::{AppName, InstanceName, SlotName, Template, UnitName};
 pub use slot::{SlotRecord, SlotState};
+pub use strategy::{Numbers, StrategyName};
 pub use time::Timestamp;
 pub use version::{Version, VersionOrder};

@@ -28,6 +28,8 @@ pub struct Target {
     pub instance: InstanceName,
     /// The unit that runs it.
     pub unit: UnitName,
+    /// Its own port, where the route gives it one; `{port}` in a probe stands for it.
+    pub port: Option<u16>,
     /// The path that HTTP probes ask, where its release names one.
     pub health_path: Option<String>,
 }

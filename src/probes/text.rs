@@ -1,4 +1,4 @@
-//! Probes as people read them, and what `{version}` and `{instance}` stand for.
+//! Probes as people read them, and what `{version}`, `{instance}` and `{port}` stand for.
 
 use std::fmt;
 
@@ -33,9 +33,13 @@ pub(super) fn path_of<'a>(path: &'a str, target: &'a Target) -> &'a str {
     target.health_path.as_deref().unwrap_or(path)
 }
 
-/// `text` with the target's version and name in it.
+/// `text` with the target's version, name and port in it.
 pub(super) fn fill(text: &str, target: &Target) -> String {
-    text.replace("{version}", target.version().as_str()).replace("{instance}", &target.instance.encoded())
+    let text = text.replace("{version}", target.version().as_str()).replace("{instance}", &target.instance.encoded());
+    match target.port {
+        Some(port) => text.replace("{port}", &port.to_string()),
+        None => text,
+    }
 }
 
 fn http(address: &Address, path: &str) -> String {

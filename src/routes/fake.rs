@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::Fault;
 
-use super::{Backend, Observed, Route, RouteSet};
+use super::{Backend, Drained, Observed, Route, RouteSet};
 
 /// The fake. Clones share one state.
 #[derive(Clone, Default)]
@@ -72,8 +72,8 @@ impl Route for FakeRoute {
         Ok(())
     }
 
-    async fn drain(&self, leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<(), Fault> {
-        self.call("drain", leaving).await
+    async fn drain(&self, leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<Drained, Fault> {
+        self.call("drain", leaving).await.map(|()| Drained::default())
     }
 
     async fn verify(&self, _at_most: Duration) -> Result<(), Fault> {
@@ -104,7 +104,7 @@ mod tests {
         let set: BTreeSet<Backend> = slot
             .instances(2)
             .into_iter()
-            .map(|instance| Backend { unit: UnitName::new(format!("web@{}.service", instance.encoded())), instance })
+            .map(|instance| Backend::new(UnitName::new(format!("web@{}.service", instance.encoded())), instance))
             .collect();
         let route = FakeRoute::new();
         route.fails("switch", Fault::new(Code::RouteUnsupported, "no"));

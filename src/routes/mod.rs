@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::config::AppSettings;
 use crate::config::app::{self, Address, Probe};
 use crate::model::evidence::Evidence;
-use crate::model::{AppName, Code, Fault, InstanceName, UnitName};
+use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
 
 use socket::Socket;
@@ -25,6 +26,19 @@ pub struct Backend {
     pub instance: InstanceName,
     /// The unit that runs it.
     pub unit: UnitName,
+    /// Its own port, where the route gives it one.
+    pub port: Option<u16>,
+    /// Its share beside the others, 1 to [`crate::model::route::MAX_WEIGHT`]; the same for all but canaries.
+    pub weight: u32,
+}
+
+/// What became of the open connections of instances that were taken out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// How many ended by themselves.
+    pub ended: u64,
+    /// How many were still open at the deadline, and are left to the end of the app.
+    pub open: u64,
 }
 
 /// How a route stands.
@@ -54,7 +68,11 @@ pub trait Route: Clone + Send + Sync + 'static {
     fn switch(&self, to: &BTreeSet<Backend>) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Waits, for at most `at_most`, until `leaving` have no users any more.
-    fn drain(&self, leaving: &BTreeSet<Backend>, at_most: Duration) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn drain(
+        &self,
+        leaving: &BTreeSet<Backend>,
+        at_most: Duration,
+    ) -> impl Future<Output = Result<Drained, Fault>> + Send;
 
     /// Asks at the address that users call, for at most `at_most`.
     fn verify(&self, at_most: Duration) -> impl Future<Output = Result<(), Fault>> + Send;
@@ -82,13 +100,25 @@ pub struct Running<U> {
 }
 
 impl<U: UnitControl> AnyRoute<U> {
-    /// The route of `app`, as its settings name it. The address that users call is that of the first probe over TCP.
-    pub fn new(app: &AppName, route: app::Route, probes: &[Probe], units: U) -> Self {
+    /// The route of an app, as its settings name it. The address that users call is that of the first probe over TCP
+    /// unless they name it.
+    pub fn new(settings: &AppSettings, _layout: &Layout, units: U) -> Self {
         let running = Running { units };
-        match route {
-            app::Route::None => AnyRoute::None(running),
-            app::Route::Socket => AnyRoute::Socket(Socket::new(app.socket_unit(), address(probes), running)),
+        let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
+        match &settings.route {
+            app::Route::Socket { .. } => AnyRoute::Socket(Socket::new(settings.name.socket_unit(), outside, running)),
+            // Settings that ask for one of the others are refused when they are read.
+            app::Route::None | app::Route::Nftables { .. } | app::Route::Haproxy { .. } | app::Route::Nginx { .. } => {
+                AnyRoute::None(running)
+            }
         }
+    }
+}
+
+impl Backend {
+    /// An instance that gets the same share as the others, on whatever they share.
+    pub fn new(unit: UnitName, instance: InstanceName) -> Self {
+        Backend { instance, unit, port: None, weight: 1 }
     }
 }
 
@@ -125,8 +155,8 @@ impl<U: UnitControl> Route for AnyRoute<U> {
     }
 
     /// Nothing counts connections on a shared socket, nor without a route: the app drains on its SIGTERM.
-    async fn drain(&self, _leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<(), Fault> {
-        Ok(())
+    async fn drain(&self, _leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<Drained, Fault> {
+        Ok(Drained::default())
     }
 
     async fn verify(&self, at_most: Duration) -> Result<(), Fault> {

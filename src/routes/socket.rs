@@ -105,19 +105,25 @@ impl<U: UnitControl> Socket<U> {
 mod tests {
     use super::super::{AnyRoute, Observed, Route, RouteSet};
     use super::*;
-    use crate::config::app::{self, Probe};
-    use crate::model::SlotName;
+    use crate::config::AppSettings;
+    use crate::config::app::Probe;
+    use crate::model::{Layout, SlotName};
     use crate::units::fake::FakeUnits;
 
     const BRIEF: Duration = Duration::from_secs(5);
 
     fn route(fake: &FakeUnits, probes: &[Probe]) -> AnyRoute<FakeUnits> {
-        AnyRoute::new(&"web".parse().expect("an app"), app::Route::Socket, probes, fake.clone())
+        let name = "web".parse().expect("a name");
+        let text = "[[unit]]\nname = \"web@\"\n";
+        let read = crate::config::parse_app(&name, std::path::Path::new("web.toml"), text, &Default::default());
+        let probes = [("web@".parse().expect("a template"), probes.to_vec())].into();
+        let settings = AppSettings { probes, ..read.expect("settings") };
+        AnyRoute::new(&settings, &Layout::new("/state", "/run", name), fake.clone())
     }
 
     fn backends(version: &str) -> BTreeSet<Backend> {
         let slot = SlotName::first(version.parse().expect("a version"));
-        BTreeSet::from([Backend { instance: slot.instance(1), unit: UnitName::new(format!("web@{version}.service")) }])
+        BTreeSet::from([Backend::new(UnitName::new(format!("web@{version}.service")), slot.instance(1))])
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::durable::{DurableError, aside_in, make_dir, names, read_bytes, remove_tree, symlink_new, write_new};
+use crate::model::route::port_of_env;
 use crate::model::slot::SlotRecord;
 use crate::model::{AppName, InstanceName, SlotName};
 
@@ -43,6 +44,12 @@ impl SlotStore {
             self.put(&aside, &place)
         };
         made().map(|()| true).map_err(SlotError::disk("make", format!("instance {instance}")))
+    }
+
+    /// The port of its own that an instance on disk has, if it has one.
+    pub fn port(&self, instance: &InstanceName) -> Option<u16> {
+        let text = std::fs::read_to_string(self.layout.instance(instance).join(ENV_FILE)).ok()?;
+        port_of_env(&text)
     }
 
     /// Removes `instances/NAME`. One that isn't there is removed. Its unit must be down: nobody here knows.

@@ -189,7 +189,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::AskAgain(side) => each(side.unit_names().len(), proof.deadline + ASK_AGAIN_LIMIT),
             Effect::AskLive | Effect::AskOutside => proof.deadline,
             // The last look may take its time.
-            Effect::Soak(_) => self.settings.soak + SOAK_PATIENCE + proof.timeout + proof.deadline,
+            Effect::Soak(_) => self.settings.soak.time + SOAK_PATIENCE + proof.timeout + proof.deadline,
             Effect::Verify(_) => VERIFY_LIMIT,
             _ => FILES_LIMIT,
         }

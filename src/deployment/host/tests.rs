@@ -119,7 +119,7 @@ async fn a_candidate_that_ends_before_the_route_is_to_blame_itself() {
 async fn a_socket_that_does_not_listen_is_nothing_that_a_release_can_do() {
     let mut site = Site::serving(&["1", "2"]);
     let mut settings = (*site.settings).clone();
-    settings.route = crate::config::app::Route::Socket;
+    settings.route = crate::config::app::Route::Socket { accept: crate::config::app::Accept::Ready };
     site.settings = settings.into();
     site.units.unit("web.socket").change(|status| status.active = Active::Failed);
     site.units.unit("web@2").runs();

@@ -61,7 +61,10 @@ impl<U: UnitControl> Host<U> {
             if self.status(&unit).await?.is_up() {
                 live.up = true;
                 let target = self.target(unit, instance);
-                let asked = self.prober().ask_once(&self.settings.probes, &target, self.settings.proof.timeout).await;
+                let asked = self
+                    .prober()
+                    .ask_once(self.settings.probes_for(&target.unit), &target, self.settings.proof.timeout)
+                    .await;
                 live.failed_probe = live.failed_probe.or(asked.err().as_ref().and_then(probe_of));
             }
         }
@@ -126,7 +129,7 @@ impl<U: UnitControl> Host<U> {
         for (unit, instance) in instances {
             let target = self.target(unit.clone(), instance.clone());
             let run = runs.get(unit).map(String::as_str);
-            match prober.prove(&self.settings.probes, &proof, &target, run, &mut |_| {}).await {
+            match prober.prove(self.settings.probes_for(unit), &proof, &target, run, &mut |_| {}).await {
                 Ok(proof) => proved.insert(unit.clone(), proof.invocation),
                 Err(fault) => return Err(self.candidate_failure(unit, fault).await),
             };
@@ -137,7 +140,7 @@ impl<U: UnitControl> Host<U> {
     /// Brings the route to the instances of `side`. An instance that isn't there any more has ended by itself or by
     /// somebody's hand.
     pub(super) async fn route_to(&self, side: &Side) -> Result<Observed, Failure> {
-        let backends = side.instances().into_iter().map(|(unit, instance)| Backend { instance, unit });
+        let backends = side.instances().into_iter().map(|(unit, instance)| Backend::new(unit, instance));
         let set: BTreeSet<Backend> = backends.collect();
         match self.route.switch(&set).await {
             Ok(()) => Ok(Observed::Nothing),
@@ -242,7 +245,7 @@ impl<U: UnitControl> Host<U> {
     async fn ask_until(&self, target: &Target, patience: Duration) -> Result<(), Fault> {
         let (prober, proof, end) = (self.prober(), &self.settings.proof, Instant::now() + patience);
         loop {
-            let asked = prober.ask_once(&self.settings.probes, target, proof.timeout).await;
+            let asked = prober.ask_once(self.settings.probes_for(&target.unit), target, proof.timeout).await;
             if asked.is_ok() || Instant::now() >= end {
                 return asked;
             }
@@ -273,5 +276,5 @@ impl<U: UnitControl> Host<U> {
 pub fn target(store: &SlotStore, unit: UnitName, instance: InstanceName) -> Target {
     // A record that can't be read now leaves the path of the settings.
     let health_path = store.record(&instance.slot).ok().and_then(|record| record.release.health_path);
-    Target { app: store.layout().app().clone(), unit, instance, health_path }
+    Target { app: store.layout().app().clone(), port: store.port(&instance), unit, instance, health_path }
 }

@@ -13,6 +13,7 @@ fn target() -> Target {
         app: "web".parse().expect("an app"),
         instance: "2.0@bb1@r2".parse().expect("an instance"),
         unit: UnitName::new("web@2.0@bb1@r2.service"),
+        port: None,
         health_path: None,
     }
 }

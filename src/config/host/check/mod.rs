@@ -124,10 +124,10 @@ impl Expected {
         Expected {
             app: app.name.clone(),
             templates: app.units.iter().map(|unit| unit.name.clone()).collect(),
-            socket: matches!(app.route, Route::Socket),
-            health_socket: app.probes.iter().any(on_unix),
-            probed: app.probes.iter().any(|probe| !matches!(probe, Probe::Notify)),
-            probe_units: app.probes.iter().filter_map(unit_of).collect(),
+            socket: matches!(app.route, Route::Socket { .. }),
+            health_socket: app.all_probes().any(on_unix),
+            probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
+            probe_units: app.all_probes().filter_map(unit_of).collect(),
             state: state.to_owned(),
             profile,
         }
