@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
-use crate::deployment::Verb;
+use crate::deployment::{Said, Word};
 use crate::model::deployment::{Blame, Kind};
 use crate::model::{Code, Fault, Outcome, SlotName};
 use crate::units::UnitControl;
@@ -175,11 +175,11 @@ impl<U: UnitControl> App<U> {
             let _ = answer.send(Err(error.next(format!("slotctl history {}", self.name()))));
             return;
         };
-        let (id, verbs) = (running.id.clone(), running.verbs.clone());
+        let (id, words) = (running.id.clone(), running.words.clone());
         let kind = running.shown.borrow().as_ref().map_or(Kind::Deploy, |report| report.kind);
         tokio::spawn(async move {
             let (told, heard) = tokio::sync::oneshot::channel();
-            let sent = verbs.send(Verb::Cancel { by: caller.name, answer: told }).await;
+            let sent = words.send(Said { word: Word::Cancel, by: caller.name, answer: told }).await;
             let result = match (sent, heard.await) {
                 (Ok(()), Ok(Ok(()))) => Ok(Accepted::Deployment { id, kind, bound: None }),
                 (Ok(()), Ok(Err(refused))) => {

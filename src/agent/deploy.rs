@@ -7,11 +7,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::AppSettings;
+use crate::deployment::facts::{Facts, Plan, Side, Via};
 use crate::deployment::host::{Host, is_awake, target};
 use crate::deployment::intent::{Intent, IntentFile};
 use crate::deployment::side::{Found, choose};
-use crate::deployment::stage::{Facts, Ruling, Settling, Side, Stage, Target, Via};
-use crate::deployment::{Machine, Verb, clock, drive, driver};
+use crate::deployment::stage::{Ruling, Settling, Stage, Target};
+use crate::deployment::{Machine, Said, clock, drive, driver};
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::Phase;
 use crate::model::{Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, Timestamp, UnitName};
@@ -40,7 +41,7 @@ pub struct Running {
     /// How it stands.
     pub shown: watch::Receiver<Option<Report>>,
     /// To speak to it.
-    pub verbs: mpsc::Sender<Verb>,
+    pub words: mpsc::Sender<Said>,
     /// Its end.
     pub task: JoinHandle<driver::Driven>,
 }
@@ -119,7 +120,7 @@ impl<U: UnitControl> Ground<U> {
     }
 
     fn run(&self, machine: Machine, report: Report) -> Running {
-        let (verbs, mut heard) = mpsc::channel(4);
+        let (words, mut heard) = mpsc::channel(4);
         let (shown, seen) = watch::channel(Some(report.clone()));
         let (id, slots) = (machine.facts().id.clone(), machine.facts().slots());
         let host = Host::new(
@@ -143,7 +144,7 @@ impl<U: UnitControl> Ground<U> {
                 driven = driven => driven,
             }
         });
-        Running { id, slots, shown: seen, verbs, task }
+        Running { id, slots, shown: seen, words, task }
     }
 
     fn facts(&self, report: &Report) -> Result<Facts, Fault> {
@@ -154,12 +155,8 @@ impl<U: UnitControl> Ground<U> {
             true => Via::Fallback,
             false => Via::Next,
         };
-        let soak = match report.kind {
-            Kind::Deploy => self.settings.soak.time,
-            // Going back is to what had proved itself for longer than any soak.
-            Kind::Rollback => Duration::ZERO,
-        };
-        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, soak })
+        let plan = Plan::of(&self.settings, report.strategy, report.kind, from.as_ref(), &to)?;
+        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan })
     }
 
     /// A `current` that names nothing whole is brought to `next`, else `fallback`, if its files are those that were
@@ -214,10 +211,11 @@ impl<U: UnitControl> Ground<U> {
             serve: current.is_some(),
             to: current.clone().map_or(Target::Nothing, Target::Foreign),
             alternative: false,
+            begun: 0,
             ruling,
         };
         let report = new_report(id.clone(), Kind::Deploy, to.slot.clone(), "recovery", None);
-        let facts = Facts { id, kind: Kind::Deploy, from: current, to, via: Via::Next, soak: Duration::ZERO };
+        let facts = Facts { id, kind: Kind::Deploy, from: current, to, via: Via::Next, plan: Plan::forgotten() };
         Ok(Some(Intent::new(facts, Stage::Settling(settling), report)))
     }
 
@@ -277,6 +275,7 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         message,
         attempt: 1,
         queued: Timestamp::now(),
+        strategy: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

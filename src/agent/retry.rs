@@ -56,6 +56,7 @@ mod tests {
             message: None,
             attempt,
             queued: Timestamp::from_unix_millis(0),
+            strategy: None,
             state: State::Done,
             waiting: None,
             steps: Vec::new(),

@@ -12,8 +12,8 @@ use crate::control::api::{
     SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
+use crate::deployment::facts::Side;
 use crate::deployment::host::is_awake;
-use crate::deployment::stage::Side;
 use crate::durable;
 use crate::model::slot::SlotState;
 use crate::model::{AppName, AppState, Code, DeploymentId, Fault, Report, SlotName};

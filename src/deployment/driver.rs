@@ -1,6 +1,6 @@
 //! The driver: performs what the machine decides, and tells it what came of it.
 //!
-//! It keeps the report that people see, passes the crash points, and lets verbs interrupt what may be interrupted.
+//! It keeps the report that people see, passes the crash points, and lets words interrupt what may be interrupted.
 //! Dropping its future is how slotd stops in mid-deployment: the intent stays, and the next start goes on.
 
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::model::{Blame, Code, Fault, Outcome, Report, State, Timestamp};
 use crate::points;
 
 use super::effect::{Effect, Kind};
-use super::machine::{Event, Failure, Machine, Refused};
+use super::machine::{Event, Failure, Machine};
 use super::stage::Ruling;
+use super::words::{Refused, Word};
 use super::world::{Context, World};
 
 /// Beyond an effect's own bound: then the world broke its word, and the step is given up.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 
-/// What an operator may say to a deployment under way.
+/// A word that an operator says to a deployment under way.
 #[derive(Debug)]
-pub enum Verb {
-    /// Undo it.
-    Cancel {
-        /// Who.
-        by: String,
-        /// Whether it was taken.
-        answer: oneshot::Sender<Result<(), Refused>>,
-    },
+pub struct Said {
+    /// What.
+    pub word: Word,
+    /// Who.
+    pub by: String,
+    /// Whether it is followed.
+    pub answer: oneshot::Sender<Result<(), Refused>>,
 }
 
 /// How a deployment was driven to its end.
@@ -47,19 +47,19 @@ pub async fn drive<W: World>(
     mut machine: Machine,
     mut report: Report,
     world: &W,
-    verbs: &mut mpsc::Receiver<Verb>,
+    words: &mut mpsc::Receiver<Said>,
 ) -> Driven {
     while let Some(effect) = machine.effect().cloned() {
         begin(&mut report, &machine, &effect, world.limit(&effect));
         world.publish(&Report { ended: None, ..report.clone() });
-        let (event, late) = step(&machine, &effect, &report, world, verbs).await;
+        let (event, late) = step(&machine, &effect, &report, world, words).await;
         finish(&mut report, &event);
-        // The machine refuses nothing but verbs.
+        // The machine refuses nothing but words.
         if machine.apply(event).is_err() {
             break;
         }
-        for verb in late {
-            answer(&mut machine, verb);
+        for said in late {
+            answer(&mut machine, said);
         }
         // The record is closed with the result in it; people are told when all is over.
         if let Some(ruling) = machine.ruling().filter(|_| is_closing(&machine)) {
@@ -74,14 +74,14 @@ pub async fn drive<W: World>(
     Driven { report, ruling, open: machine.is_left_open() }
 }
 
-/// Performs one effect, between its two crash points. A verb interrupts it, or comes back to be heard after it.
+/// Performs one effect, between its two crash points. A word interrupts it, or comes back to be heard after it.
 async fn step<W: World>(
     machine: &Machine,
     effect: &Effect,
     report: &Report,
     world: &W,
-    verbs: &mut mpsc::Receiver<Verb>,
-) -> (Event, Vec<Verb>) {
+    words: &mut mpsc::Receiver<Said>,
+) -> (Event, Vec<Said>) {
     let context = Context { facts: machine.facts(), stage: machine.stage(), ruling: machine.ruling(), report };
     let name = effect.kind().as_str();
     points::pass(points::Side::Before, name);
@@ -97,13 +97,13 @@ async fn step<W: World>(
                 Ok(Err(failure)) => Event::Failed(failure),
                 Err(_) => Event::Failed(overdue(effect, limit)),
             },
-            Some(Verb::Cancel { by, answer }) = verbs.recv() => {
-                if effect.is_interruptible() && takes_cancel(machine) {
+            Some(said) = words.recv() => {
+                if effect.gives_way_to(said.word) && machine.hears(said.word).is_ok() {
                     // A caller that went away meanwhile needs no answer.
-                    let _ = answer.send(Ok(()));
-                    return (Event::Cancel { by }, late);
+                    let _ = said.answer.send(Ok(()));
+                    return (Event::Said { word: said.word, by: said.by }, late);
                 }
-                late.push(Verb::Cancel { by, answer });
+                late.push(said);
             }
         }
     };
@@ -111,15 +111,10 @@ async fn step<W: World>(
     (event, late)
 }
 
-/// Hears a verb that came while an effect was not to be interrupted.
-fn answer(machine: &mut Machine, verb: Verb) {
-    let Verb::Cancel { by, answer } = verb;
+/// Hears a word that came while an effect was not to be interrupted.
+fn answer(machine: &mut Machine, said: Said) {
     // A caller that went away meanwhile needs no answer.
-    let _ = answer.send(machine.apply(Event::Cancel { by }));
-}
-
-fn takes_cancel(machine: &Machine) -> bool {
-    machine.clone().apply(Event::Cancel { by: String::new() }).is_ok()
+    let _ = said.answer.send(machine.apply(Event::Said { word: said.word, by: said.by }));
 }
 
 fn is_closing(machine: &Machine) -> bool {

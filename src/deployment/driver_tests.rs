@@ -62,6 +62,7 @@ fn report() -> Report {
         message: None,
         attempt: 1,
         queued: Timestamp::from_unix_millis(0),
+        strategy: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
@@ -73,9 +74,9 @@ fn machine(world: &Slow) -> Machine {
     Machine::new(world.sim().facts)
 }
 
-fn cancel() -> (Verb, oneshot::Receiver<Result<(), Refused>>) {
+fn cancel() -> (Said, oneshot::Receiver<Result<(), Refused>>) {
     let (answer, answered) = oneshot::channel();
-    (Verb::Cancel { by: "ann".into(), answer }, answered)
+    (Said { word: Word::Cancel, by: "ann".into(), answer }, answered)
 }
 
 /// Drives a deployment whose `slow` effect is under way when somebody cancels; `release` lets the effect end then.

@@ -8,7 +8,9 @@ use std::fmt;
 use crate::model::{InstanceName, SlotName, UnitName};
 use crate::points::named;
 
-use super::stage::{Ruling, Runs, Side};
+use super::facts::{Side, Traffic};
+use super::stage::{Ruling, Runs};
+use super::words::Word;
 
 /// One effect. What isn't said here stands in the facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +41,12 @@ pub enum Effect {
     Prove(Vec<(UnitName, InstanceName)>, Runs),
     /// Exchange `current`.
     Switch,
-    /// Bring the route to the instances of a side, and to no others.
-    Route(Side),
+    /// Bring the route to these instances, and to no others.
+    Route(Traffic),
+    /// Wait until these instances, which get no new users, have none any more, or for as long as they may.
+    Drain(Vec<(UnitName, InstanceName)>),
+    /// Watch what is proved until an operator says that it goes on.
+    Await(Runs),
     /// Ask the address that users call.
     AskOutside,
     /// Watch the new slot for the soak time.
@@ -51,8 +57,8 @@ pub enum Effect {
     Retire,
     /// Stop all units of the app but this side's.
     StopOthers(Option<Side>),
-    /// Start what is missing of a side, and wait for it to be ready.
-    Restore(Side),
+    /// Start those of these units that don't run, and wait for them to be ready.
+    Restore(Vec<UnitName>),
     /// Let `current` name this slot.
     Point(SlotName),
     /// Let `next` go, and `fallback` name what it should beside this slot.
@@ -88,6 +94,8 @@ named! {
         Prove = "prove",
         Switch = "switch",
         Route = "route",
+        Drain = "drain",
+        Await = "await",
         AskOutside = "ask-outside",
         Soak = "soak",
         Confirm = "confirm",
@@ -123,6 +131,8 @@ impl Effect {
             Effect::Prove(..) => Kind::Prove,
             Effect::Switch => Kind::Switch,
             Effect::Route(_) => Kind::Route,
+            Effect::Drain(_) => Kind::Drain,
+            Effect::Await(_) => Kind::Await,
             Effect::AskOutside => Kind::AskOutside,
             Effect::Soak(_) => Kind::Soak,
             Effect::Confirm(_) => Kind::Confirm,
@@ -140,6 +150,15 @@ impl Effect {
         }
     }
 
+    /// Whether it is left half-way when an operator says this: what he waits for ends with his word.
+    pub fn gives_way_to(&self, word: Word) -> bool {
+        match word {
+            Word::Cancel => self.is_interruptible(),
+            Word::Promote => self.kind() == Kind::Await,
+            Word::Confirm => self.kind() == Kind::Soak,
+        }
+    }
+
     /// Whether it may be left half-way when an operator cancels: it only waits or reads, and what it began
     /// (a start job) the way back stops.
     pub fn is_interruptible(&self) -> bool {
@@ -150,6 +169,8 @@ impl Effect {
                 | Kind::AskLive
                 | Kind::Start
                 | Kind::Prove
+                | Kind::Drain
+                | Kind::Await
                 | Kind::AskOutside
                 | Kind::Soak
                 | Kind::Confirm
@@ -174,18 +195,19 @@ impl fmt::Display for Effect {
             Effect::Stop(units) => write!(f, "stop {}", names(units)),
             Effect::Start(units) => write!(f, "start {}", names(units)),
             Effect::Prove(of, _) => {
-                let units: Vec<_> = of.iter().map(|(unit, _)| unit.as_str()).collect();
-                write!(f, "prove {}", units.join(" "))
+                write!(f, "prove {}", units_of(of))
             }
             Effect::Switch => f.write_str("exchange current"),
-            Effect::Route(side) => write!(f, "route to {}", side.slot),
+            Effect::Route(traffic) => f.write_str(&route_text(traffic)),
+            Effect::Drain(of) => write!(f, "drain {}", units_of(of)),
+            Effect::Await(_) => f.write_str("wait for `promote`"),
             Effect::AskOutside => f.write_str("ask from outside"),
             Effect::Soak(_) => f.write_str("watch it"),
             Effect::Confirm(_) => f.write_str("confirm that it still runs"),
             Effect::Retire => f.write_str("keep the old slot as fallback"),
             Effect::StopOthers(Some(side)) => write!(f, "stop all but {}", side.slot),
             Effect::StopOthers(None) => f.write_str("stop the candidate"),
-            Effect::Restore(side) => write!(f, "bring up {}", side.slot),
+            Effect::Restore(units) => write!(f, "bring up {}", names(units)),
             Effect::Point(slot) => write!(f, "point current at {slot}"),
             Effect::Links(_) => f.write_str("tidy the links"),
             Effect::AskAgain(side) => write!(f, "ask {} what the candidate failed", side.slot),
@@ -195,5 +217,19 @@ impl fmt::Display for Effect {
             Effect::Rest => f.write_str("let the gate rest if nothing runs"),
             Effect::Record => f.write_str("write the history"),
         }
+    }
+}
+
+fn units_of(instances: &[(UnitName, InstanceName)]) -> String {
+    instances.iter().map(|(unit, _)| unit.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// A whole side by its slot; else the instances.
+fn route_text(traffic: &Traffic) -> String {
+    match (traffic.to.as_slice(), traffic.weight) {
+        ([], _) => "route to nobody".to_owned(),
+        ([(_, first), ..], _) if traffic.whole => format!("route to {}", first.slot),
+        (_, None) => format!("route to {}", units_of(&traffic.to)),
+        (_, Some(weight)) => format!("route to {}, {weight} % of it to the new ones", units_of(&traffic.to)),
     }
 }

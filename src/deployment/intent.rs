@@ -11,13 +11,14 @@ use crate::durable::{Ballast, DurableError, read_json};
 use crate::model::{Layout, Report};
 
 use super::clock;
-use super::stage::{Facts, Stage};
+use super::facts::Facts;
+use super::stage::Stage;
 
 /// Room that an intent has, and each of its spares: some hundred steps, and the evidence of a failure.
 pub const INTENT_BYTES: usize = 128 * 1024;
 
 /// The format that this version writes; another one is not read.
-pub const INTENT_FORMAT: u32 = 1;
+pub const INTENT_FORMAT: u32 = 2;
 
 /// `intent.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,9 +7,13 @@
 use crate::model::deployment::Blame;
 use crate::model::{Code, Fault, Outcome, State};
 
+use crate::routes::Drained;
+
 use super::effect::Effect;
-use super::script::{batches, probe_of, script};
-use super::stage::{Facts, Live, Ruling, Runs, Settling, Stage, Target};
+use super::facts::{Facts, Traffic};
+use super::script::{probe_of, script};
+use super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
+use super::words::{Refused, Word};
 
 /// A deployment between two events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +38,10 @@ pub enum Event {
     Done(Observed),
     /// The effect failed.
     Failed(Failure),
-    /// An operator wants it undone.
-    Cancel {
+    /// An operator said something.
+    Said {
+        /// What.
+        word: Word,
         /// Who.
         by: String,
     },
@@ -50,6 +56,8 @@ pub enum Observed {
     Live(Live),
     /// Instances with their runs.
     Runs(Runs),
+    /// What became of the open connections of what was taken out.
+    Drained(Drained),
     /// Which probe the restored slot failed, if it failed one.
     Again {
         /// As evidence names it.
@@ -66,20 +74,6 @@ pub struct Failure {
     pub blame: Blame,
     /// Somebody stopped the whole app by hand: nothing of it is started again.
     pub rests: bool,
-}
-
-/// A verb came at a time when it can't be followed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The candidate is live for good.
-    #[error("it has gone live and only tidies up; `slotctl rollback` goes back")]
-    TooLate,
-    /// It is on the way back.
-    #[error("it is already on its way back")]
-    Reverting,
-    /// It is over.
-    #[error("it is over")]
-    Over,
 }
 
 impl Machine {
@@ -135,20 +129,36 @@ impl Machine {
         matches!(self.position, Position::Over { open: true, .. })
     }
 
+    /// Whether it would follow this word now.
+    pub fn hears(&self, word: Word) -> Result<(), Refused> {
+        match (&self.position, word) {
+            (Position::In(stage), word) => word.heard_in(stage, &self.facts),
+            (Position::Closing(_), Word::Cancel) => Err(Refused::TooLate),
+            (Position::Closing(_), Word::Promote) => Err(Refused::NothingToPromote),
+            (Position::Closing(_), Word::Confirm) => Err(Refused::NothingToConfirm),
+            (Position::Over { .. }, _) => Err(Refused::Over),
+        }
+    }
+
     /// Takes an event. A refused one changes nothing.
     pub fn apply(&mut self, event: Event) -> Result<(), Refused> {
+        if let Event::Said { word, .. } = &event {
+            self.hears(*word)?;
+        }
         match (&mut self.position, event) {
-            (Position::In(Stage::Settling(_)), Event::Cancel { .. }) => return Err(Refused::Reverting),
-            (Position::In(Stage::Post { .. }) | Position::Closing(_), Event::Cancel { .. }) => {
-                return Err(Refused::TooLate);
-            }
             (Position::Over { .. }, _) => return Err(Refused::Over),
-            (Position::In(stage), Event::Cancel { by }) => {
+            (Position::In(stage), Event::Said { word: Word::Cancel, by }) => {
                 let fault = Fault::new(Code::Cancelled, format!("cancelled by {by}"));
                 let failure = Failure { fault, blame: Blame::Operator, rests: false };
                 let (stage, linked) = (stage.clone(), self.is_linked());
                 self.enter(Stage::Settling(settle(&self.facts, &stage, linked, failure)));
             }
+            // The stage has what it was for.
+            (Position::In(stage), Event::Said { word: Word::Promote | Word::Confirm, .. }) => {
+                let stage = stage.clone();
+                self.go_to(next(&self.facts, stage, Observed::Nothing));
+            }
+            (Position::Closing(_), Event::Said { .. }) => {}
             (Position::In(Stage::Settling(settling)), Event::Failed(failure)) => {
                 let settling = settling.clone();
                 self.settling_failed(settling, failure);
@@ -163,6 +173,15 @@ impl Machine {
                     let settling = settle(&self.facts, &stage, self.is_linked(), failure);
                     self.enter(Stage::Settling(settling));
                 }
+            }
+            (Position::In(stage @ Stage::Soaking { .. }), Event::Done(_))
+                if self.facts.plan.confirm && self.at + 1 == self.script.len() =>
+            {
+                let message = format!("nobody said `slotctl confirm {}` in time", self.facts.id.app);
+                let fault = Fault::new(Code::SoakUnconfirmed, message);
+                let failure = Failure { fault, blame: Blame::Operator, rests: false };
+                let settling = settle(&self.facts, &stage.clone(), true, failure);
+                self.enter(Stage::Settling(settling));
             }
             (Position::In(_), Event::Done(observed)) => self.advance(observed),
             (Position::Closing(ruling), Event::Failed(failure)) => {
@@ -181,9 +200,18 @@ impl Machine {
     /// Whether `current` names the candidate by this deployment's own doing.
     fn is_linked(&self) -> bool {
         match &self.position {
-            Position::In(Stage::Switching { .. }) => !self.script[self.at..].contains(&Effect::Switch),
-            Position::In(Stage::Soaking { .. } | Stage::Post { .. }) => true,
-            _ => false,
+            Position::In(Stage::Switching { linked, .. }) => {
+                *linked || !self.script[self.at..].contains(&Effect::Switch)
+            }
+            Position::In(stage) => stage.is_linked(),
+            Position::Closing(_) | Position::Over { .. } => false,
+        }
+    }
+
+    fn go_to(&mut self, next: Next) {
+        match next {
+            Next::Stage(stage) => self.enter(stage),
+            Next::Close(ruling) => self.close(ruling),
         }
     }
 
@@ -218,10 +246,7 @@ impl Machine {
             return;
         }
         match self.position.clone() {
-            Position::In(stage) => match next(&self.facts, stage, observed) {
-                Next::Stage(stage) => self.enter(stage),
-                Next::Close(ruling) => self.close(ruling),
-            },
+            Position::In(stage) => self.go_to(next(&self.facts, stage, observed)),
             Position::Closing(ruling) => self.over(ruling, false),
             Position::Over { .. } => {}
         }
@@ -255,7 +280,12 @@ impl Machine {
                 settling.alternative = false;
                 self.enter(Stage::Settling(settling));
             }
-            Some(Effect::Restore(_) | Effect::Route(_)) => {
+            // What still serves goes on: nothing more is taken from it before it has been tried again.
+            Some(Effect::Restore(_)) if self.facts.plan.overlap => {
+                settling.ruling.outcome = Outcome::Stuck;
+                self.over(settling.ruling, true);
+            }
+            Some(Effect::Restore(_) | Effect::Route(Traffic { whole: true, .. })) => {
                 settling.ruling.outcome = Outcome::Stuck;
                 // A host on which the slot that served doesn't come up either is no judge of a release.
                 if settling.to == Target::From && settling.ruling.blame == Blame::Release {
@@ -283,29 +313,76 @@ enum Next {
 
 /// The stage after `stage`, whose last effect saw `observed`.
 fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
+    let seen = |mut proved: Runs, observed: Observed| {
+        if let Observed::Runs(runs) = observed {
+            proved.extend(runs);
+        }
+        proved
+    };
     Next::Stage(match (stage, observed) {
         (Stage::Preparing, Observed::Live(live)) => Stage::Starting { live, batch: 0, proved: Runs::new() },
         (Stage::Preparing, _) => Stage::Starting { live: Live::default(), batch: 0, proved: Runs::new() },
-        (Stage::Starting { live, batch, proved }, Observed::Runs(started)) => {
-            Stage::Proving { live, batch, proved, started }
+        (Stage::Starting { live, batch, proved }, observed) => {
+            Stage::Proving { live, batch, proved, started: seen(Runs::new(), observed) }
         }
-        (Stage::Starting { live, batch, proved }, _) => Stage::Proving { live, batch, proved, started: Runs::new() },
         (Stage::Proving { live, batch, mut proved, started }, observed) => {
             proved.extend(started);
-            if let Observed::Runs(runs) = observed {
-                proved.extend(runs);
-            }
-            match batches(facts).len() > batch + 1 {
-                true => Stage::Starting { live, batch: batch + 1, proved },
-                false => Stage::Switching { live, proved },
+            let proved = seen(proved, observed);
+            match facts.batch(batch).shift || facts.pauses_after(batch) {
+                true => Stage::Shifting { live, batch, proved },
+                false => after_batch(facts, live, batch, proved),
             }
         }
-        (Stage::Switching { proved, .. }, _) if facts.soak.is_zero() => Stage::Post { proved },
-        (Stage::Switching { live, proved }, _) => Stage::Soaking { live, proved, left: facts.soak },
-        (Stage::Soaking { proved, .. }, _) => Stage::Post { proved },
+        (Stage::Shifting { live, batch, proved }, _) if !facts.batch(batch).stop_after.is_empty() => {
+            Stage::Draining { live, batch: Some(batch), proved, soaked: false }
+        }
+        (Stage::Shifting { live, batch, proved } | Stage::Draining { live, batch: Some(batch), proved, .. }, _) => {
+            match facts.pauses_after(batch) {
+                true => Stage::Waiting { live, batch: Some(batch), proved },
+                false => after_batch(facts, live, batch, proved),
+            }
+        }
+        (Stage::Waiting { live, batch: Some(batch), proved }, _) => after_batch(facts, live, batch, proved),
+        (Stage::Waiting { live, batch: None, proved }, _) => Stage::Switching { live, proved, linked: false },
+        (Stage::Switching { live, proved, .. }, _) => match (facts.rest_of_old().is_empty(), facts.plan.warm) {
+            // Old instances that can't go without users go at once.
+            (false, false) => Stage::Draining { live, batch: None, proved, soaked: false },
+            _ => soak(facts, live, proved),
+        },
+        (Stage::Soaking { live, proved, .. }, _) => drain_rest(facts, live, proved),
+        (Stage::Reviving { live, left }, observed) => {
+            Stage::Soaking { live, proved: seen(Runs::new(), observed), left }
+        }
+        (Stage::Draining { proved, soaked: true, .. }, _) => Stage::Post { proved },
+        (Stage::Draining { live, batch: None, proved, soaked: false }, _) => soak(facts, live, proved),
         (stage @ Stage::Post { .. }, _) => return Next::Close(done(&stage)),
         (Stage::Settling(settling), _) => return Next::Close(settling.ruling),
     })
+}
+
+/// Behind a batch comes the next, and behind the last one the switch.
+fn after_batch(facts: &Facts, live: Live, batch: usize, proved: Runs) -> Stage {
+    match (facts.plan.batches.len() > batch + 1, facts.plan.by_hand) {
+        (true, _) => Stage::Starting { live, batch: batch + 1, proved },
+        (false, true) => Stage::Waiting { live, batch: None, proved },
+        (false, false) => Stage::Switching { live, proved, linked: false },
+    }
+}
+
+/// Behind the switch comes the soak time, if there is one.
+fn soak(facts: &Facts, live: Live, proved: Runs) -> Stage {
+    match facts.plan.soak.is_zero() {
+        true => drain_rest(facts, live, proved),
+        false => Stage::Soaking { live, proved, left: facts.plan.soak },
+    }
+}
+
+/// At last what was kept warm of the old side goes.
+fn drain_rest(facts: &Facts, live: Live, proved: Runs) -> Stage {
+    match facts.plan.warm && !facts.rest_of_old().is_empty() {
+        true => Stage::Draining { live, batch: None, proved, soaked: true },
+        false => Stage::Post { proved },
+    }
 }
 
 /// Where a failure, or a cancellation, in `stage` leads.
@@ -317,6 +394,8 @@ fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settl
         (None, false) => Target::Nothing,
     };
     let outcome = match (failure.blame, &to) {
+        // Silence is an operator's word as well; but what it asks for is what was agreed on.
+        (Blame::Operator, Target::From) if failure.fault.code == Code::SoakUnconfirmed => Outcome::RolledBack,
         (Blame::Operator, _) => Outcome::Cancelled,
         (_, Target::From) if touched => Outcome::RolledBack,
         _ => Outcome::Failed,
@@ -337,7 +416,8 @@ fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settl
     let was_up = stage.live().is_none_or(|live| live.up);
     let serve = touched && !failure.rests && (was_up || to == Target::To);
     // After the switch B had proved itself: if A doesn't come up again, B is better than nothing.
-    Settling { alternative: to == Target::From && stage.is_proved() && serve, to, serve, ruling }
+    let begun = stage.begun(facts);
+    Settling { alternative: to == Target::From && stage.is_proved() && serve, to, serve, begun, ruling }
 }
 
 /// If the slot that was or is live fails the very probe that the candidate failed, the environment is at fault.

@@ -1,11 +1,21 @@
 //! The machine's stories, on a host of a few sets.
 
 use super::super::effect::Kind;
-use super::super::sim::{Sim, facts, failure, side};
+use super::super::sim::{Sim, facts, facts_by, failure, side};
 use super::*;
-use crate::model::Timestamp;
 use crate::model::evidence::{Evidence, ProbeSeen};
+use crate::model::{Numbers, Timestamp, UnitName};
 use std::time::Duration;
+
+fn said(word: Word, by: &str) -> Event {
+    Event::Said { word, by: by.into() }
+}
+
+/// The same with a soak time.
+fn soaking(mut facts: Facts) -> Facts {
+    facts.plan.soak = Duration::from_secs(9);
+    facts
+}
 
 fn deploy(host: &mut Sim) -> Ruling {
     let mut machine = Machine::new(host.facts.clone());
@@ -124,11 +134,11 @@ fn a_cancelled_deployment_is_undone_at_every_step() {
         Kind::AskOutside,
         Kind::Soak,
     ] {
-        let mut host = Sim::serving(Facts { soak: Duration::from_secs(9), ..facts(Some(side("1", 1)), side("2", 1)) });
+        let mut host = Sim::serving(soaking(facts(Some(side("1", 1)), side("2", 1))));
         let mut machine = Machine::new(host.facts.clone());
         until(&mut host, &mut machine, kind);
-        machine.apply(Event::Cancel { by: "ann".into() }).expect("taken");
-        assert_eq!(machine.apply(Event::Cancel { by: "bob".into() }), Err(Refused::Reverting));
+        machine.apply(said(Word::Cancel, "ann")).expect("taken");
+        assert_eq!(machine.apply(said(Word::Cancel, "bob")), Err(Refused::Reverting));
         host.run(&mut machine, 200);
         let ruling = machine.ruling().expect("a result");
         assert_eq!((ruling.outcome, ruling.blame), (Outcome::Cancelled, Blame::Operator), "{kind:?}");
@@ -141,9 +151,9 @@ fn it_is_too_late_to_cancel_what_is_live() {
     let mut host = Sim::serving(facts(Some(side("1", 1)), side("2", 1)));
     let mut machine = Machine::new(host.facts.clone());
     until(&mut host, &mut machine, Kind::Retire);
-    assert_eq!(machine.apply(Event::Cancel { by: "ann".into() }), Err(Refused::TooLate));
+    assert_eq!(machine.apply(said(Word::Cancel, "ann")), Err(Refused::TooLate));
     host.run(&mut machine, 200);
-    assert_eq!(machine.apply(Event::Cancel { by: "ann".into() }), Err(Refused::Over));
+    assert_eq!(machine.apply(said(Word::Cancel, "ann")), Err(Refused::Over));
 }
 
 #[test]
@@ -189,7 +199,7 @@ fn an_app_stopped_by_hand_is_not_resurrected() {
 
 #[test]
 fn a_slot_that_proved_itself_is_better_than_one_that_does_not_come_back() {
-    let mut host = Sim::serving(Facts { soak: Duration::from_secs(9), ..facts(Some(side("1", 1)), side("2", 1)) });
+    let mut host = Sim::serving(soaking(facts(Some(side("1", 1)), side("2", 1))));
     let mut machine = Machine::new(host.facts.clone());
     until(&mut host, &mut machine, Kind::Soak);
     host.broken.insert("1".parse().expect("slot"));
@@ -240,6 +250,132 @@ fn one_failure_at_any_effect_ends_well() {
             if ruling.outcome == Outcome::RolledBack {
                 assert!(up(&host, "1"), "{effect:?}: {host:?}");
             }
+        }
+    }
+}
+
+/// N = 4 by these numbers, `web@` alone.
+fn four(max_surge: u32, max_unavailable: u32) -> Facts {
+    facts_by(Some(side("1", 4)), side("2", 4), Numbers { max_surge, max_unavailable })
+}
+
+/// Runs to the end; after each effect no bound of (`surge`, `unavailable`) is broken. Returns the fewest that were ready
+/// with users and the most that ran.
+fn within_bounds(host: &mut Sim, machine: &mut Machine, surge: usize, unavailable: usize) -> (usize, usize) {
+    let (mut fewest, mut most) = (usize::MAX, 0);
+    while machine.effect().is_some() {
+        host.run(machine, 1);
+        let ready = host.route.intersection(&host.running).count();
+        (fewest, most) = (fewest.min(ready), most.max(host.running.len()));
+        assert!(ready + unavailable >= 4, "{ready} serve: {:?}", host.log);
+        assert!(host.running.len() <= 4 + surge, "{} run: {:?}", host.running.len(), host.log);
+    }
+    (fewest, most)
+}
+
+#[test]
+fn rolling_keeps_its_bounds_there_and_back() {
+    for (surge, unavailable, fewest, most) in [(1, 0, 4, 5), (0, 1, 3, 4), (2, 1, 3, 6), (4, 0, 4, 8), (1, 1, 3, 5)] {
+        let facts = soaking(four(surge, unavailable));
+        let (surge, unavailable) = (surge as usize, unavailable as usize);
+        let mut host = Sim::serving(facts.clone());
+        let mut machine = Machine::new(facts.clone());
+        let bounds = within_bounds(&mut host, &mut machine, surge, unavailable);
+        assert_eq!(bounds, (fewest, most), "({surge}, {unavailable})");
+        assert_eq!(machine.ruling().map(|ruling| ruling.outcome), Some(Outcome::Done));
+        assert_eq!((up(&host, "2"), host.running.len()), (false, 4), "four of them");
+        assert_eq!(host.current, Some("2".parse().expect("slot")));
+
+        // And back, whatever fails, wherever it does.
+        for fail_at in 0..200 {
+            let mut host = Sim::serving(facts.clone());
+            let mut machine = Machine::new(facts.clone());
+            host.run(&mut machine, fail_at);
+            match machine.effect() {
+                None => break,
+                Some(effect) if effect.kind() == Kind::Retire => break,
+                Some(_) => {}
+            }
+            machine.apply(Event::Failed(failure(Code::ProbeFailed, Blame::Release))).expect("taken");
+            within_bounds(&mut host, &mut machine, surge, unavailable);
+            let outcome = machine.ruling().map(|ruling| ruling.outcome);
+            assert!(matches!(outcome, Some(Outcome::RolledBack | Outcome::Failed)), "{outcome:?}");
+            assert_eq!(host.current, Some("1".parse().expect("slot")));
+            assert!(host.running.iter().all(|unit| unit.as_str().starts_with("web@1")), "{:?}", host.running);
+            assert_eq!((host.running.len(), &host.route), (4, &host.running));
+        }
+    }
+}
+
+#[test]
+fn blue_green_keeps_the_old_slot_warm_until_the_soak_is_over() {
+    let facts = soaking(facts_by(Some(side("1", 1)), side("2", 1), Numbers { max_surge: 1, max_unavailable: 0 }));
+    let mut host = Sim::serving(facts.clone());
+    let mut machine = Machine::new(facts.clone());
+    until(&mut host, &mut machine, Kind::Soak);
+    assert_eq!((host.running.len(), host.route.len()), (2, 1), "both run, one serves");
+    // Going back is a switch: nothing has to be started.
+    machine.apply(Event::Failed(failure(Code::SoakFailed, Blame::Release))).expect("taken");
+    until(&mut host, &mut machine, Kind::Route);
+    host.run(&mut machine, 1);
+    assert_eq!((host.running.len(), host.route.iter().next().map(UnitName::as_str)), (2, Some("web@1.service")));
+    host.run(&mut machine, 200);
+    assert!(up(&host, "1"));
+
+    // Where it can't be kept warm it goes before the soak.
+    let mut cold = facts;
+    cold.plan.warm = false;
+    let mut host = Sim::serving(cold.clone());
+    let mut machine = Machine::new(cold);
+    until(&mut host, &mut machine, Kind::Soak);
+    assert!(up(&host, "2"));
+}
+
+#[test]
+fn a_canary_waits_for_the_word_and_so_does_a_switch_by_hand() {
+    let mut facts = four(1, 0);
+    facts.plan.pause_after = Some(1);
+    facts.plan.weight = Some(10);
+    facts.plan.by_hand = true;
+    let mut host = Sim::serving(facts.clone());
+    let mut machine = Machine::new(facts.clone());
+    assert_eq!(machine.apply(said(Word::Promote, "ann")), Err(Refused::NothingToPromote));
+    until(&mut host, &mut machine, Kind::Await);
+    assert_eq!(machine.state(), State::Waiting);
+    let Some(Effect::Route(traffic)) = machine.script.get(machine.at - 1) else { panic!("{:?}", machine.script) };
+    assert_eq!((traffic.to.len(), traffic.weight), (4, Some(10)));
+    machine.apply(said(Word::Promote, "ann")).expect("taken");
+    // Then no further batch waits, but the switch does, without users on it.
+    until(&mut host, &mut machine, Kind::Await);
+    assert_eq!((host.running.len(), host.route.len()), (5, 4));
+    assert_eq!(host.current, Some("1".parse().expect("slot")));
+    assert_eq!(machine.apply(said(Word::Confirm, "ann")), Err(Refused::NothingToConfirm));
+    machine.apply(said(Word::Promote, "ann")).expect("taken");
+    host.run(&mut machine, 200);
+    assert_eq!(machine.ruling().map(|ruling| ruling.outcome), Some(Outcome::Done));
+    assert_eq!(host.running.len(), 4);
+}
+
+#[test]
+fn what_nobody_confirms_goes_back() {
+    let mut facts = soaking(facts_by(Some(side("1", 1)), side("2", 1), Numbers { max_surge: 1, max_unavailable: 0 }));
+    facts.plan.confirm = true;
+    for confirmed in [false, true] {
+        let mut host = Sim::serving(facts.clone());
+        let mut machine = Machine::new(facts.clone());
+        until(&mut host, &mut machine, Kind::Soak);
+        if confirmed {
+            machine.apply(said(Word::Confirm, "ann")).expect("taken");
+        }
+        host.run(&mut machine, 200);
+        let ruling = machine.ruling().expect("a result");
+        let code = ruling.fault.as_ref().map(|fault| fault.code);
+        match confirmed {
+            true => assert_eq!((ruling.outcome, code, up(&host, "2")), (Outcome::Done, None, true)),
+            false => assert_eq!(
+                (ruling.outcome, code, up(&host, "1")),
+                (Outcome::RolledBack, Some(Code::SoakUnconfirmed), true)
+            ),
         }
     }
 }

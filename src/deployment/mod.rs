@@ -1,6 +1,6 @@
 //! Deployments: how an app gets from one slot to another, and back.
 //!
-//! `machine` decides, by the scripts of `script`, and touches nothing; `driver` performs what it decides in a [`world::World`] and tells it what
+//! `machine` decides, by the scripts of `script` over the batches of `batches`, and touches nothing; `driver` performs what it decides in a [`world::World`] and tells it what
 //! came of it; `side` is recovery's one rule. A deployment is a row of [`stage::Stage`]s. Each is announced (written
 //! to the intent file) before its first [`effect::Effect`], and every effect asks for what is, not for what was done:
 //! doing it twice is doing it once. So live path, way back and recovery share all effects.
@@ -9,9 +9,11 @@ pub mod batches;
 pub mod clock;
 pub mod driver;
 pub mod effect;
+pub mod facts;
 pub mod host;
 pub mod intent;
 pub mod machine;
+mod plan;
 mod script;
 pub mod side;
 #[cfg(test)]
@@ -19,9 +21,12 @@ pub mod sim;
 #[cfg(test)]
 pub mod site;
 pub mod stage;
+pub mod words;
 pub mod world;
 
-pub use driver::{Verb, drive};
+pub use driver::{Said, drive};
 pub use effect::Effect;
+pub use facts::Facts;
 pub use machine::Machine;
-pub use stage::{Facts, Stage};
+pub use stage::Stage;
+pub use words::{Refused, Word};

@@ -1,8 +1,15 @@
 //! What a stage does: its script of effects, in order, its announcement first. Pure.
+//!
+//! The way back undoes the batches in reverse: what a batch started last goes first, what it stopped comes back, and no
+//! bound of the strategy is broken on the way. Undoing what wasn't done finds nothing to do.
 
-use super::batches::{Batch, Numbers};
+use std::collections::BTreeSet;
+
+use crate::model::{InstanceName, UnitName};
+
 use super::effect::Effect;
-use super::stage::{Facts, Ruling, Settling, Side, Stage, Target, Via};
+use super::facts::{Facts, Side, Traffic, Via};
+use super::stage::{Ruling, Settling, Stage, Target};
 
 /// The effects of a stage, its announcement first.
 pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
@@ -19,32 +26,53 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
             effects.extend([Effect::Verify(slot), Effect::Provide(facts.to.clone()), Effect::AskLive]);
         }
         Stage::Starting { batch, .. } => {
-            let batch = batch_at(facts, *batch);
-            let units = |of: &Side, numbers: &[u32]| {
-                of.units_numbered(numbers).into_iter().map(|(unit, _)| unit).collect::<Vec<_>>()
-            };
             effects.push(Effect::Gate);
+            let (index, batch) = (*batch, facts.batch(*batch));
             if let Some(from) = &facts.from {
-                let mut stop = units(from, &batch.stop_first);
-                stop.reverse();
-                effects.push(Effect::Stop(stop));
+                effects.extend(take_out(from.all_at(&batch.stop_first), facts.traffic_before(index)));
             }
-            effects.push(Effect::Start(units(&facts.to, &batch.start)));
+            effects.push(Effect::Start(facts.to.units_at(&batch.start)));
         }
         Stage::Proving { batch, started, .. } => {
-            let batch = batch_at(facts, *batch);
-            effects.push(Effect::Prove(facts.to.units_numbered(&batch.start), started.clone()));
+            effects.push(Effect::Prove(facts.to.all_at(&facts.batch(*batch).start), started.clone()));
         }
-        Stage::Switching { .. } => {
-            effects.extend([Effect::Switch, Effect::Route(facts.to.clone()), Effect::AskOutside]);
+        Stage::Shifting { batch, proved, .. } => {
+            effects.extend([Effect::Confirm(proved.clone()), Effect::Route(facts.traffic_after(*batch))]);
         }
+        Stage::Draining { batch, .. } => {
+            // The route again: an interruption may lie between.
+            effects.extend(match (batch, &facts.from) {
+                (Some(batch), Some(from)) => {
+                    take_out(from.all_at(&facts.batch(*batch).stop_after), facts.traffic_after(*batch))
+                }
+                _ => take_out(facts.rest_of_old(), Traffic::all(&facts.to)),
+            });
+        }
+        Stage::Waiting { batch, proved, .. } => {
+            if let Some(batch) = batch {
+                effects.push(Effect::Route(facts.traffic_after(*batch)));
+            }
+            effects.push(Effect::Await(proved.clone()));
+        }
+        Stage::Switching { proved, .. } => effects.extend([
+            Effect::Confirm(proved.clone()),
+            Effect::Route(Traffic::all(&facts.to)),
+            Effect::Switch,
+            Effect::AskOutside,
+        ]),
         Stage::Soaking { proved, .. } => {
-            effects.extend([Effect::Route(facts.to.clone()), Effect::Soak(proved.clone())]);
+            effects.extend([Effect::Route(Traffic::all(&facts.to)), Effect::Soak(proved.clone())]);
         }
+        Stage::Reviving { .. } => effects.extend([
+            Effect::Hold,
+            Effect::Gate,
+            Effect::Restore(facts.to.unit_names()),
+            Effect::Prove(facts.to.instances(), Default::default()),
+        ]),
         Stage::Post { proved } => effects.extend([
             Effect::Confirm(proved.clone()),
             // Asked again: an interruption may lie between the switch and here.
-            Effect::Route(facts.to.clone()),
+            Effect::Route(Traffic::all(&facts.to)),
             Effect::StopOthers(Some(facts.to.clone())),
             Effect::Retire,
         ]),
@@ -54,19 +82,24 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
 }
 
 fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
-    let side = facts.side(&settling.to);
+    let side = settling.to.side(facts);
     let mut effects = vec![Effect::Hold];
-    if settling.serve {
-        effects.push(Effect::Gate);
-    }
-    effects.push(Effect::StopOthers(side.cloned()));
-    if let Some(side) = side {
-        if settling.serve {
-            effects.extend([Effect::Provide(side.clone()), Effect::Restore(side.clone())]);
+    match side {
+        Some(side) if settling.serve => {
+            effects.extend([Effect::Gate, Effect::Provide(side.clone())]);
+            effects.extend(match (&settling.to, &facts.from) {
+                (Target::From, Some(from)) => way_back(facts, from, settling.begun),
+                (Target::To, Some(from)) => way_forward(facts, from),
+                _ => alone(side),
+            });
+            effects.extend([Effect::Route(Traffic::all(side)), Effect::StopOthers(Some(side.clone()))]);
         }
-        effects.push(Effect::Point(side.slot.clone()));
-        if settling.serve {
-            effects.push(Effect::Route(side.clone()));
+        Some(side) => effects.extend([Effect::StopOthers(Some(side.clone())), Effect::Point(side.slot.clone())]),
+        None => {
+            if settling.serve {
+                effects.push(Effect::Gate);
+            }
+            effects.push(Effect::StopOthers(None));
         }
     }
     effects.push(Effect::Links(side.map(|side| side.slot.clone())));
@@ -80,18 +113,80 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     effects
 }
 
+/// A side of which nothing is known but what it is: everything else stops first.
+fn alone(side: &Side) -> Vec<Effect> {
+    vec![Effect::StopOthers(Some(side.clone())), Effect::Restore(side.unit_names()), Effect::Point(side.slot.clone())]
+}
+
+/// From anything up to the batches that have begun back to A.
+fn way_back(facts: &Facts, from: &Side, begun: usize) -> Vec<Effect> {
+    let mut effects = restore(names(facts.left_of_old(begun)));
+    for (index, batch) in facts.plan.batches.iter().enumerate().take(begun).rev() {
+        effects.extend(restore(from.units_at(&batch.stop_after)));
+        effects.extend(take_out(facts.to.all_at(&batch.start), facts.traffic_before(index)));
+        effects.extend(restore(from.units_at(&batch.stop_first)));
+    }
+    pointed(effects, from)
+}
+
+/// To B, all of which had proved itself: what makes room for it goes first, all else of A once users have moved.
+fn way_forward(facts: &Facts, from: &Side) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for batch in &facts.plan.batches {
+        effects.extend(stop(from.units_at(&batch.stop_first)));
+        effects.extend(restore(facts.to.units_at(&batch.start)));
+    }
+    let first: BTreeSet<_> = facts.plan.batches.iter().flat_map(|batch| from.all_at(&batch.stop_first)).collect();
+    let others = from.instances().into_iter().filter(|it| !first.contains(it)).collect();
+    let mut effects = pointed(effects, &facts.to);
+    effects.push(Effect::Route(Traffic::all(&facts.to)));
+    effects.extend(drain(others));
+    effects
+}
+
+/// `current` is brought to `side` once all of it is there, and before anything more of the other side goes.
+fn pointed(mut effects: Vec<Effect>, side: &Side) -> Vec<Effect> {
+    let whole = effects.iter().rposition(|effect| matches!(effect, Effect::Restore(_))).map_or(0, |at| at + 1);
+    effects.insert(whole, Effect::Point(side.slot.clone()));
+    effects
+}
+
+fn restore(units: Vec<UnitName>) -> Vec<Effect> {
+    if units.is_empty() { Vec::new() } else { vec![Effect::Restore(units)] }
+}
+
+/// Users go elsewhere, what is open ends, the instances stop.
+fn take_out(leaving: Vec<(UnitName, InstanceName)>, others: Traffic) -> Vec<Effect> {
+    if leaving.is_empty() {
+        return Vec::new();
+    }
+    let mut effects = vec![Effect::Route(others)];
+    effects.extend(drain(leaving));
+    effects
+}
+
+/// What is open ends, the instances stop, the last first.
+fn drain(leaving: Vec<(UnitName, InstanceName)>) -> Vec<Effect> {
+    if leaving.is_empty() {
+        return Vec::new();
+    }
+    let units = names(leaving.clone());
+    let mut effects = vec![Effect::Drain(leaving)];
+    effects.extend(stop(units));
+    effects
+}
+
+/// The last first.
+fn stop(mut units: Vec<UnitName>) -> Vec<Effect> {
+    units.reverse();
+    if units.is_empty() { Vec::new() } else { vec![Effect::Stop(units)] }
+}
+
+fn names(instances: Vec<(UnitName, InstanceName)>) -> Vec<UnitName> {
+    instances.into_iter().map(|(unit, _)| unit).collect()
+}
+
 /// The probe that the candidate failed, as its evidence names it.
 pub(super) fn probe_of(ruling: &Ruling) -> Option<&str> {
     Some(ruling.fault.as_ref()?.evidence.probe.as_ref()?.probe.as_str())
-}
-
-/// All instances move by the same numbers; units may have different N.
-pub(super) fn batches(facts: &Facts) -> Vec<Batch> {
-    let instances = facts.to.units.iter().chain(facts.from.iter().flat_map(|from| &from.units));
-    Numbers::stop_start(instances.map(|unit| unit.instances).max().unwrap_or(1)).batches()
-}
-
-fn batch_at(facts: &Facts, index: usize) -> Batch {
-    let none = Batch { stop_first: Vec::new(), start: Vec::new(), stop_after: Vec::new() };
-    batches(facts).into_iter().nth(index).unwrap_or(none)
 }

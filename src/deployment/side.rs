@@ -1,14 +1,16 @@
 //! Recovery's one rule: which side an interrupted deployment is brought to. Pure.
 //!
 //! It looks at what is, in this order: somebody else moved `current`; everything that the intent says runs still
-//! runs, so the deployment goes on; else one side is chosen, by `current` and by who proved itself.
+//! runs, so the deployment goes on; B is live and waits for `confirm`, so it goes on waiting; else one side is chosen, by
+//! `current` and by who proved itself.
 
 use std::time::Duration;
 
 use crate::model::deployment::Blame;
 use crate::model::{Code, Fault, Outcome, SlotName};
 
-use super::stage::{Facts, Ruling, Settling, Side, Stage, Target};
+use super::facts::{Facts, Side};
+use super::stage::{Ruling, Settling, Stage, Target};
 
 /// What recovery finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +32,13 @@ pub struct Found {
 /// Where the deployment goes on: a stage to resume, or the settling to a side.
 pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
     let named = found.current.as_ref().map(|side| &side.slot);
+    let begun = stage.begun(facts);
     if let Some(side) = foreign(facts, found) {
         return Stage::Settling(Settling {
             to: Target::Foreign(side.clone()),
             serve: found.awake,
             alternative: false,
+            begun,
             ruling: ruling(
                 stage,
                 Outcome::Superseded,
@@ -48,6 +52,9 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
     }
     let linked = named == Some(&facts.to.slot) && !is_same(facts);
     if let Some(stage) = resumed(facts, stage, found, linked) {
+        return stage;
+    }
+    if let Some(stage) = revived(facts, stage, found, linked) {
         return stage;
     }
     let fault = Fault::new(Code::Interrupted, interruption(stage, found));
@@ -65,6 +72,7 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             to: Target::To,
             serve: found.awake,
             alternative: from.is_some(),
+            begun,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 _ => Ruling { fault: None, ..verdict(Outcome::Done) },
@@ -74,6 +82,7 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             to: Target::From,
             serve: found.awake,
             alternative: stage.is_proved(),
+            begun,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 Stage::Preparing => verdict(Outcome::Failed),
@@ -84,6 +93,7 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             to: Target::Nothing,
             serve: false,
             alternative: false,
+            begun,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 _ => verdict(Outcome::Failed),
@@ -113,10 +123,14 @@ fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<
     }
     match stage {
         Stage::Settling(_) => None,
+        // In between either may be.
+        Stage::Switching { live, proved, .. } => {
+            Some(Stage::Switching { live: live.clone(), proved: proved.clone(), linked })
+        }
         // Linked before it was proved is no step of this deployment; the rule below decides.
-        Stage::Preparing | Stage::Starting { .. } | Stage::Proving { .. } if linked => None,
+        stage if linked && !stage.is_linked() => None,
         // Not linked after it was: somebody went back by hand.
-        Stage::Soaking { .. } | Stage::Post { .. } if !linked && !is_same(facts) => None,
+        stage if stage.is_linked() && !linked && !is_same(facts) => None,
         Stage::Soaking { live, proved, left } => Some(Stage::Soaking {
             live: live.clone(),
             proved: proved.clone(),
@@ -124,6 +138,24 @@ fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<
         }),
         stage => Some(stage.clone()),
     }
+}
+
+/// B is live and was agreed to go back unless somebody confirms it: what is left of that time is still waited for.
+fn revived(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<Stage> {
+    if !(facts.plan.confirm && linked && found.awake) {
+        return None;
+    }
+    let (live, left) = match stage {
+        Stage::Switching { live, .. } | Stage::Draining { live, batch: None, soaked: false, .. } => {
+            (live, facts.plan.soak)
+        }
+        Stage::Soaking { live, left, .. } | Stage::Reviving { live, left } => {
+            // Time without power doesn't count, and the announcement is renewed every minute.
+            (live, if found.same_boot { left.saturating_sub(found.elapsed) } else { *left })
+        }
+        _ => return None,
+    };
+    Some(Stage::Reviving { live: live.clone(), left })
 }
 
 /// Whether both sides are one slot: then `current` tells nothing.

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::UnitCount;
-use crate::model::{Code, DeploymentId, Fault, SlotName, UnitName};
+use crate::model::{Code, DeploymentId, Fault, Numbers, SlotName, UnitName};
 
+use super::batches::{Mover, row};
 use super::effect::Effect;
+use super::facts::{Facts, Plan, Side, Via};
 use super::machine::{Event, Failure, Machine, Observed};
 use super::side::Found;
-use super::stage::{Facts, Live, Runs, Side, Stage, Via};
+use super::stage::{Live, Runs, Stage};
 
 /// The host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,19 @@ pub fn side(version: &str, n: u32) -> Side {
 }
 
 pub fn facts(from: Option<Side>, to: Side) -> Facts {
+    let numbers = Numbers::stop_start(to.units[0].instances);
+    facts_by(from, to, numbers)
+}
+
+/// A deployment that moves by these numbers, on a route that keeps the old side warm.
+pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
     let id: DeploymentId = "web-7".parse().expect("id");
-    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, soak: std::time::Duration::ZERO }
+    let old = from.as_ref().map_or(0, |from| from.units[0].instances);
+    let unit = &to.units[0];
+    let batches = row(&[Mover { unit: unit.name.clone(), old, new: unit.instances, numbers }]);
+    let overlap = from.is_some() && numbers != Numbers::stop_start(unit.instances);
+    let plan = Plan { batches, overlap, warm: true, ..Plan::forgotten() };
+    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
 }
 
 pub fn run_of(unit: &UnitName) -> String {
@@ -88,14 +101,30 @@ impl Sim {
                 self.running.extend(units.iter().cloned());
                 return Ok(Observed::Runs(units.iter().map(|unit| (unit.clone(), run_of(unit))).collect()));
             }
-            Effect::Prove(..) | Effect::Confirm(_) | Effect::Soak(_) => {
+            Effect::Prove(instances, _) => {
                 if self.broken.contains(&self.facts.to.slot) {
+                    return Err(failure(Code::ProbeFailed, Blame::Release));
+                }
+                let runs = instances.iter().map(|(unit, _)| (unit.clone(), run_of(unit)));
+                return Ok(Observed::Runs(runs.collect()));
+            }
+            Effect::Confirm(runs) | Effect::Soak(runs) | Effect::Await(runs) => {
+                if self.broken.contains(&self.facts.to.slot) || !runs.keys().all(|unit| self.running.contains(unit)) {
                     return Err(failure(Code::ProbeFailed, Blame::Release));
                 }
             }
             Effect::Switch => self.point(&self.facts.to.slot.clone()),
             Effect::Point(slot) => self.point(slot),
-            Effect::Route(side) => self.route = side.unit_names().into_iter().collect(),
+            Effect::Route(traffic) => {
+                self.route = traffic.to.iter().map(|(unit, _)| unit.clone()).collect();
+                if !traffic.whole {
+                    self.route.retain(|unit| self.running.contains(unit));
+                }
+            }
+            Effect::Drain(leaving) => {
+                let served = leaving.iter().find(|(unit, _)| self.route.contains(unit));
+                assert_eq!(served, None, "what still gets users can't drain: {self:?}");
+            }
             Effect::Retire | Effect::Links(_) => {
                 if let Some(next) = self.next.take()
                     && Some(&next) != self.current.as_ref()
@@ -109,11 +138,13 @@ impl Sim {
                 self.running.retain(|unit| keep.contains(unit));
                 self.route.retain(|unit| keep.contains(unit));
             }
-            Effect::Restore(side) => {
-                if self.broken.contains(&side.slot) {
+            Effect::Restore(units) => {
+                let sides = self.facts.from.iter().chain([&self.facts.to]);
+                let mut broken = sides.filter(|side| self.broken.contains(&side.slot)).flat_map(Side::unit_names);
+                if broken.any(|unit| units.contains(&unit)) {
                     return Err(failure(Code::UnitStart, Blame::Environment));
                 }
-                self.running.extend(side.unit_names());
+                self.running.extend(units.iter().cloned());
             }
             Effect::Close => self.intent = None,
             Effect::Rest => self.gate = self.gate && !self.running.is_empty(),

@@ -18,9 +18,9 @@ use crate::slots::{LinkState, NewSlot, SlotStore, compare};
 use crate::units::fake::FakeUnits;
 
 use super::driver::{Driven, drive};
+use super::facts::{Facts, Plan, Side, Via};
 use super::host::Host;
 use super::machine::Machine;
-use super::stage::{Facts, Side, Via};
 
 const SETTINGS: &str = r#"
 [[unit]]
@@ -135,7 +135,9 @@ impl Site {
     pub fn facts(&self, to: &str) -> Facts {
         let from = self.store.links().expect("links").current.slot().map(|from| self.side(&from.to_string()));
         let id: DeploymentId = "web-7".parse().expect("an id");
-        Facts { id, kind: Kind::Deploy, from, to: self.side(to), via: Via::Next, soak: self.settings.soak.time }
+        let to = self.side(to);
+        let plan = Plan::of(&self.settings, None, Kind::Deploy, from.as_ref(), &to).expect("a plan");
+        Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
     }
 
     pub fn report(&self, facts: &Facts) -> Report {
@@ -148,6 +150,7 @@ impl Site {
             message: None,
             attempt: 1,
             queued: Timestamp::from_unix_millis(0),
+            strategy: None,
             state: State::Queued,
             waiting: None,
             steps: Vec::new(),

@@ -1,51 +1,16 @@
-//! What a deployment is about, and where it stands: the content of an intent. Words only.
+//! Where a deployment stands: with its facts, the content of an intent. Words only.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::deployment::{Blame, Kind};
-use crate::model::slot::{Phase, UnitCount};
+use crate::model::deployment::Blame;
+use crate::model::slot::Phase;
 use crate::model::time::duration_text;
-use crate::model::{DeploymentId, Fault, InstanceName, Outcome, SlotName, State, UnitName};
+use crate::model::{Fault, Outcome, State, UnitName};
 
-/// What a deployment is about; the same from its beginning to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
-    /// Its id.
-    pub id: DeploymentId,
-    /// What it is for.
-    pub kind: Kind,
-    /// The slot that was live when it began, with its units: side A.
-    pub from: Option<Side>,
-    /// The candidate, with its units: side B.
-    pub to: Side,
-    /// How `current` is exchanged.
-    pub via: Via,
-    /// How long the new slot is watched after the switch.
-    #[serde(with = "duration_text")]
-    pub soak: Duration,
-}
-
-/// A slot and the units that run it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
-    /// The slot.
-    pub slot: SlotName,
-    /// Its units, in the order of starting.
-    pub units: Vec<UnitCount>,
-}
-
-/// With which link `current` changes places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Via {
-    /// With `next`, made for it.
-    Next,
-    /// With `fallback`, which is there already: needs no disk space.
-    Fallback,
-}
+use super::facts::{Facts, Side};
 
 /// Units and the InvocationIDs of their runs.
 pub type Runs = BTreeMap<UnitName, String>;
@@ -76,12 +41,44 @@ pub enum Stage {
         /// The instances of B that this batch started.
         started: Runs,
     },
-    /// All of B proved; `current` and the route move.
+    /// The batch is proved: users move to its new instances.
+    Shifting {
+        /// How the live slot did before.
+        live: Live,
+        /// The batch.
+        batch: usize,
+        /// The instances of B that are proved, this batch's included.
+        proved: Runs,
+    },
+    /// The old instances that a batch replaced finish and stop; after the last one all that is left of them.
+    Draining {
+        /// How the live slot did before.
+        live: Live,
+        /// The batch; none after the switch.
+        batch: Option<usize>,
+        /// The instances of B.
+        proved: Runs,
+        /// Whether the new slot has been watched already.
+        soaked: bool,
+    },
+    /// For an operator's word.
+    Waiting {
+        /// How the live slot did before.
+        live: Live,
+        /// The batch that it waits behind, with users on it; none before the switch, without.
+        batch: Option<usize>,
+        /// The instances of B.
+        proved: Runs,
+    },
+    /// All of B proved; the route and `current` move.
     Switching {
         /// How the live slot did before.
         live: Live,
         /// The instances of B.
         proved: Runs,
+        /// Whether `current` names B already: an interruption lies behind the exchange.
+        #[serde(default)]
+        linked: bool,
     },
     /// B is live and watched.
     Soaking {
@@ -90,6 +87,15 @@ pub enum Stage {
         /// The instances of B.
         proved: Runs,
         /// What is left of the soak time, counted as powered-on time.
+        #[serde(with = "duration_text")]
+        left: Duration,
+    },
+    /// B is live, and an interruption has left nobody watching it: it is started and asked again, to be watched for the
+    /// rest of the time in which `confirm` may come.
+    Reviving {
+        /// How the live slot did before.
+        live: Live,
+        /// What is left of the soak time.
         #[serde(with = "duration_text")]
         left: Duration,
     },
@@ -109,6 +115,8 @@ pub struct Settling {
     pub to: Target,
     /// Whether the side's instances are started; not where the app rested before or was stopped by hand.
     pub serve: bool,
+    /// How many batches may have begun, and have to be undone on the way to side A.
+    pub begun: usize,
     /// Whether the other side is worth a try if this one doesn't come up.
     pub alternative: bool,
     /// How the deployment will end, and why.
@@ -154,38 +162,12 @@ pub struct Live {
     pub failed_probe: Option<String>,
 }
 
-impl Side {
-    /// All units that run this side, in the order of starting.
-    pub fn unit_names(&self) -> Vec<UnitName> {
-        self.instances().into_iter().map(|(unit, _)| unit).collect()
-    }
-
-    /// All its units with the instances that they run, in the order of starting.
-    pub fn instances(&self) -> Vec<(UnitName, InstanceName)> {
-        let of = |count: &UnitCount| {
-            let instances = self.slot.instances(count.instances);
-            instances.into_iter().map(|instance| (count.name.unit(&instance), instance)).collect::<Vec<_>>()
-        };
-        self.units.iter().flat_map(of).collect()
-    }
-
-    /// The units of its instances with these numbers.
-    pub fn units_numbered(&self, numbers: &[u32]) -> Vec<(UnitName, InstanceName)> {
-        self.instances().into_iter().filter(|(_, instance)| numbers.contains(&instance.number)).collect()
-    }
-}
-
-impl Facts {
-    /// The slots that it is about.
-    pub fn slots(&self) -> Vec<SlotName> {
-        self.from.iter().chain([&self.to]).map(|side| side.slot.clone()).collect()
-    }
-
-    /// The side that `target` means, if it means one.
-    pub fn side<'a>(&'a self, target: &'a Target) -> Option<&'a Side> {
-        match target {
-            Target::From => self.from.as_ref(),
-            Target::To => Some(&self.to),
+impl Target {
+    /// The side that it means, if it means one.
+    pub fn side<'a>(&'a self, facts: &'a Facts) -> Option<&'a Side> {
+        match self {
+            Target::From => facts.from.as_ref(),
+            Target::To => Some(&facts.to),
             Target::Nothing => None,
             Target::Foreign(side) => Some(side),
         }
@@ -199,8 +181,10 @@ impl Stage {
             Stage::Preparing => State::Preparing,
             Stage::Starting { .. } => State::Starting,
             Stage::Proving { .. } => State::Proving,
-            Stage::Switching { .. } => State::Switching,
-            Stage::Soaking { .. } => State::Soaking,
+            Stage::Shifting { .. } | Stage::Switching { .. } => State::Switching,
+            Stage::Draining { .. } => State::Draining,
+            Stage::Waiting { .. } => State::Waiting,
+            Stage::Soaking { .. } | Stage::Reviving { .. } => State::Soaking,
             Stage::Post { .. } => State::Post,
             Stage::Settling(_) => State::Reverting,
         }
@@ -212,8 +196,12 @@ impl Stage {
             Stage::Preparing => Phase::Processing,
             Stage::Starting { .. } => Phase::Starting,
             Stage::Proving { .. } => Phase::Proving,
-            Stage::Switching { .. } => Phase::Switching,
-            Stage::Soaking { .. } | Stage::Post { .. } => Phase::Soaking,
+            Stage::Shifting { .. } | Stage::Waiting { .. } | Stage::Switching { .. } => Phase::Switching,
+            Stage::Draining { batch: Some(_), .. } => Phase::Switching,
+            Stage::Draining { batch: None, .. }
+            | Stage::Soaking { .. }
+            | Stage::Reviving { .. }
+            | Stage::Post { .. } => Phase::Soaking,
             Stage::Settling(settling) => settling.ruling.phase,
         }
     }
@@ -221,8 +209,11 @@ impl Stage {
     /// The instances of B that this stage says run.
     pub fn runs(&self) -> Runs {
         match self {
-            Stage::Preparing | Stage::Settling(_) => Runs::new(),
+            Stage::Preparing | Stage::Reviving { .. } | Stage::Settling(_) => Runs::new(),
             Stage::Starting { proved, .. }
+            | Stage::Shifting { proved, .. }
+            | Stage::Draining { proved, .. }
+            | Stage::Waiting { proved, .. }
             | Stage::Switching { proved, .. }
             | Stage::Soaking { proved, .. }
             | Stage::Post { proved } => proved.clone(),
@@ -232,12 +223,43 @@ impl Stage {
         }
     }
 
+    /// How many of the batches of `facts` may have begun.
+    pub fn begun(&self, facts: &Facts) -> usize {
+        match self {
+            Stage::Preparing => 0,
+            Stage::Starting { batch, .. }
+            | Stage::Proving { batch, .. }
+            | Stage::Shifting { batch, .. }
+            | Stage::Draining { batch: Some(batch), .. }
+            | Stage::Waiting { batch: Some(batch), .. } => batch + 1,
+            Stage::Draining { batch: None, .. }
+            | Stage::Waiting { batch: None, .. }
+            | Stage::Switching { .. }
+            | Stage::Soaking { .. }
+            | Stage::Reviving { .. }
+            | Stage::Post { .. } => facts.plan.batches.len(),
+            Stage::Settling(settling) => settling.begun,
+        }
+    }
+
     /// Whether all of B had proved themselves when this stage was announced.
     pub fn is_proved(&self) -> bool {
         match self {
-            Stage::Preparing | Stage::Starting { .. } | Stage::Proving { .. } => false,
-            Stage::Switching { .. } | Stage::Soaking { .. } | Stage::Post { .. } => true,
+            Stage::Preparing | Stage::Starting { .. } | Stage::Proving { .. } | Stage::Shifting { .. } => false,
+            // What waits for a word doesn't switch without it.
+            Stage::Waiting { .. } => false,
+            Stage::Draining { batch, .. } => batch.is_none(),
+            Stage::Switching { .. } | Stage::Soaking { .. } | Stage::Reviving { .. } | Stage::Post { .. } => true,
             Stage::Settling(settling) => settling.alternative && settling.to == Target::From,
+        }
+    }
+
+    /// Whether `current` must name B by now: this stage comes after the switch.
+    pub fn is_linked(&self) -> bool {
+        match self {
+            Stage::Draining { batch, .. } => batch.is_none(),
+            Stage::Soaking { .. } | Stage::Reviving { .. } | Stage::Post { .. } => true,
+            _ => false,
         }
     }
 
@@ -246,8 +268,12 @@ impl Stage {
         match self {
             Stage::Starting { live, .. }
             | Stage::Proving { live, .. }
+            | Stage::Shifting { live, .. }
+            | Stage::Draining { live, .. }
+            | Stage::Waiting { live, .. }
             | Stage::Switching { live, .. }
-            | Stage::Soaking { live, .. } => Some(live),
+            | Stage::Soaking { live, .. }
+            | Stage::Reviving { live, .. } => Some(live),
             Stage::Preparing | Stage::Post { .. } | Stage::Settling(_) => None,
         }
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::model::Report;
 
 use super::effect::Effect;
+use super::facts::Facts;
 use super::machine::{Failure, Observed};
-use super::stage::{Facts, Ruling, Stage};
+use super::stage::{Ruling, Stage};
 
 /// Where a deployment stands when an effect is performed.
 #[derive(Debug, Clone, Copy)]

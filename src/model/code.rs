@@ -222,6 +222,8 @@ codes! {
     RouteProbeUnaddressed = "route.probe_unaddressed", Refused;
     /// The new slot failed while it was watched after the switch.
     SoakFailed = "soak.failed", RolledBack;
+    /// Nobody said `confirm` within the soak time.
+    SoakUnconfirmed = "soak.unconfirmed", RolledBack;
     /// The live slot crashes again and again.
     CrashLoop = "unit.crash_loop", Degraded;
     /// An operator cancelled the deployment.

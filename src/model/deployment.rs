@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::code::Exit;
 use super::evidence::Fault;
 use super::names::{AppName, NameError, SlotName};
+use super::strategy::StrategyName;
 use super::time::{Timestamp, duration_text};
 
 /// A deployment's id: the app and a number that counts up, `web-17`.
@@ -45,8 +46,10 @@ pub enum State {
     Starting,
     /// They are asked whether they are ready.
     Proving,
-    /// `current` and the route move.
+    /// The route moves, batch by batch, and in the end `current`.
     Switching,
+    /// For an operator's `promote`.
+    Waiting,
     /// Watched after the switch.
     Soaking,
     /// The old instances finish and stop.
@@ -128,6 +131,9 @@ pub struct Report {
     pub attempt: u32,
     /// When it was asked for.
     pub queued: Timestamp,
+    /// Another strategy than the app's, for this deployment alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<StrategyName>,
     /// Where it stands.
     pub state: State,
     /// What it waits for now, and until when at the longest.
@@ -182,6 +188,7 @@ impl State {
             State::Starting => "starting",
             State::Proving => "proving",
             State::Switching => "switching",
+            State::Waiting => "waiting",
             State::Soaking => "soaking",
             State::Draining => "draining",
             State::Post => "post",

@@ -154,6 +154,11 @@ impl UnitName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What stands before the instance: `web@` of `web@1.4.2.service`; the whole name where there is none.
+    pub fn prefix(&self) -> &str {
+        self.0.find('@').map_or(&self.0, |at| &self.0[..=at])
+    }
 }
 
 impl FromStr for AppName {

@@ -115,6 +115,15 @@ impl<U: UnitControl> AnyRoute<U> {
     }
 }
 
+impl<U> AnyRoute<U> {
+    /// Whether it sends users to a set of its own, and not just to whoever runs.
+    pub fn has_sets(&self) -> bool {
+        match self {
+            AnyRoute::None(_) | AnyRoute::Socket(_) => false,
+        }
+    }
+}
+
 impl Backend {
     /// An instance that gets the same share as the others, on whatever they share.
     pub fn new(unit: UnitName, instance: InstanceName) -> Self {

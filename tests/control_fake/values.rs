@@ -45,6 +45,7 @@ pub fn queued(number: u64) -> Report {
         message: Some("the new page".into()),
         attempt: 1,
         queued: Timestamp::now(),
+        strategy: None,
         state: State::Queued,
         waiting: None,
         steps: vec![],

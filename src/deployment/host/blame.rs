@@ -1,11 +1,10 @@
 //! Why something failed on the way, and whose fault it is: the release's, the environment's, or somebody's hand.
 
 use crate::model::deployment::Blame;
-use crate::model::{Code, Fault, UnitName};
+use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 
 use super::super::machine::Failure;
-use super::super::stage::Side;
 use super::gate::is_awake;
 use super::{Host, environment, release};
 
@@ -53,14 +52,14 @@ impl<U: UnitControl> Host<U> {
         if anew && !is_hosts_fault(&status) { release(fault) } else { environment(fault) }
     }
 
-    /// Whose fault it is that something failed which all units of `side` have a part in.
-    pub(super) async fn side_failure(&self, side: &Side, fault: Fault) -> Failure {
-        for unit in side.unit_names() {
-            match self.status(&unit).await {
+    /// Whose fault it is that something failed which all of these have a part in.
+    pub(super) async fn side_failure(&self, of: &[(UnitName, InstanceName)], fault: Fault) -> Failure {
+        for (unit, _) in of {
+            match self.status(unit).await {
                 Ok(status) if status.is_up() => {}
                 Ok(status) => {
-                    let stopped = stopped_by_other(&unit, &status);
-                    return self.blamed(&unit, stopped.unwrap_or(fault)).await;
+                    let stopped = stopped_by_other(unit, &status);
+                    return self.blamed(unit, stopped.unwrap_or(fault)).await;
                 }
                 Err(failure) => return failure,
             }

@@ -8,8 +8,8 @@ use crate::model::deployment::Blame;
 use crate::model::{Code, Fault};
 use crate::units::{Active, JobResult, UnitControl, UnitStatus};
 
+use super::super::facts::Facts;
 use super::super::machine::{Failure, Observed};
-use super::super::stage::Facts;
 use super::blame::control;
 use super::{Host, environment};
 

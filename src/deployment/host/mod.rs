@@ -42,6 +42,9 @@ const FILES_LIMIT: Duration = Duration::from_secs(60);
 /// For comparing a tree with its manifest, byte by byte.
 const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 
+/// How long an operator's `promote` is waited for; then it goes back.
+const AWAIT_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Where the deployments of one app act.
 pub struct Host<U: UnitControl> {
     /// The app's settings as they were when the deployment began.
@@ -154,13 +157,15 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Start(units) => self.start_units(units, true).await,
             Effect::Prove(instances, runs) => self.prove(context.facts, instances, runs).await,
             Effect::Switch => self.switch(context.facts).await,
-            Effect::Route(side) => self.route_to(side).await,
+            Effect::Route(traffic) => self.route_to(context.facts, traffic).await,
+            Effect::Drain(leaving) => self.drain(leaving).await,
+            Effect::Await(runs) => self.await_word(&context, runs).await,
             Effect::AskOutside => self.ask_outside(context.facts).await,
             Effect::Soak(runs) => self.soak(&context, runs).await,
             Effect::Confirm(runs) => self.confirm(runs).await,
             Effect::Retire => self.retire(context.facts).await,
             Effect::StopOthers(side) => self.stop_others(context.facts, side.as_ref()).await,
-            Effect::Restore(side) => self.start_units(&side.unit_names(), false).await,
+            Effect::Restore(units) => self.start_units(units, false).await,
             Effect::Point(slot) => {
                 let slot = slot.clone();
                 self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
@@ -182,14 +187,16 @@ impl<U: UnitControl> World for Host<U> {
         match effect {
             Effect::Stop(units) => each(units.len(), limits.stop),
             Effect::Start(units) => each(units.len(), limits.start),
-            Effect::Restore(side) => each(side.unit_names().len(), limits.start),
+            Effect::Restore(units) => each(units.len(), limits.start),
             Effect::StopOthers(_) => limits.stop * limits.units.max(1) + FILES_LIMIT,
             Effect::Gate | Effect::Rest => self.gate_limit(),
             Effect::Prove(instances, _) => each(instances.len(), proof.deadline + proof.stable_for),
             Effect::AskAgain(side) => each(side.unit_names().len(), proof.deadline + ASK_AGAIN_LIMIT),
             Effect::AskLive | Effect::AskOutside => proof.deadline,
+            Effect::Drain(_) => self.drain_limit() + FILES_LIMIT,
             // The last look may take its time.
             Effect::Soak(_) => self.settings.soak.time + SOAK_PATIENCE + proof.timeout + proof.deadline,
+            Effect::Await(_) => AWAIT_LIMIT,
             Effect::Verify(_) => VERIFY_LIMIT,
             _ => FILES_LIMIT,
         }

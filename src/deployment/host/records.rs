@@ -13,10 +13,12 @@ use crate::units::UnitControl;
 use super::super::clock;
 use super::super::driver::GRACE;
 use super::super::effect::{Effect, Kind};
+use super::super::facts::{Facts, Side};
 use super::super::intent::Intent;
 use super::super::machine::{Failure, Observed};
-use super::super::stage::{Facts, Ruling, Side, Stage};
+use super::super::stage::{Ruling, Stage};
 use super::super::world::{Context, World as _};
+use super::unit::WATCH_HOLD;
 use super::{Host, environment, release};
 
 /// The hold mark outlives the step that it was set for by this much: longer than the grace that a step has beyond its
@@ -30,6 +32,15 @@ impl<U: UnitControl> Host<U> {
         let intent = Intent::new(context.facts.clone(), stage.clone(), context.report.clone());
         let file = self.intent.clone();
         self.change(move |_| file.write(&intent).map_err(|error| error.fault())).await
+    }
+
+    /// Renews the announcement of a stage that only waits with what is left of its time.
+    pub(super) async fn tell_left(&self, context: &Context<'_>, left: Duration) -> Result<(), Failure> {
+        let Some(Stage::Soaking { live, proved, .. }) = context.stage else { return Ok(()) };
+        let stage = Stage::Soaking { live: live.clone(), proved: proved.clone(), left };
+        let intent = Intent::new(context.facts.clone(), stage, context.report.clone());
+        let file = self.intent.clone();
+        self.change(move |_| file.write(&intent).map_err(|error| error.fault())).await.map(drop)
     }
 
     /// Sets the hold mark for at least `limit` from now on.
@@ -55,7 +66,11 @@ impl<U: UnitControl> Host<U> {
         {
             return Ok(());
         }
-        let limit = self.limit(effect);
+        let limit = match effect.kind() {
+            // Renewed as it goes on.
+            Kind::Soak | Kind::Await => WATCH_HOLD,
+            _ => self.limit(effect),
+        };
         let until = self
             .files(|store| match durable::read_json::<Hold>(&store.layout().hold()) {
                 Ok(hold) => Ok(hold.map(|hold| Duration::from_millis(hold.until_ms))),

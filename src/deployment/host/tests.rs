@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::driver::{Verb, drive};
+use super::super::driver::{Said, drive};
+use super::super::facts::Traffic;
 use super::super::intent::Intent;
 use super::super::machine::Machine;
 use super::super::site::{Site, slot};
 use super::super::stage::{Live, Stage};
+use super::super::words::Word;
 use super::super::world::{Context, World as _};
 use super::super::{Effect, clock};
 use crate::durable;
@@ -111,7 +113,7 @@ async fn a_candidate_that_ends_before_the_route_is_to_blame_itself() {
     site.units.unit("web@2").runs().dies("exited with status 1");
     let report = site.report(&facts);
     let context = Context { facts: &facts, stage: None, ruling: None, report: &report };
-    let failure = host.perform(&Effect::Route(facts.to.clone()), context).await.expect_err("it doesn't run");
+    let failure = host.perform(&Effect::Route(Traffic::all(&facts.to)), context).await.expect_err("it doesn't run");
     assert_eq!((failure.blame, failure.fault.code), (Blame::Release, Code::UnitExited));
 }
 
@@ -164,7 +166,7 @@ async fn cancelled_while_it_proves_itself_the_old_slot_serves() {
             tokio::task::yield_now().await;
         }
         let (answer, answered) = tokio::sync::oneshot::channel();
-        verbs.send(Verb::Cancel { by: "ann".into(), answer }).await.expect("heard");
+        verbs.send(Said { word: Word::Cancel, by: "ann".into(), answer }).await.expect("heard");
         answered.await.expect("answered")
     };
     let (driven, answer) = tokio::join!(drive(Machine::new(facts), report, &host, &mut heard), cancel);
@@ -269,7 +271,7 @@ async fn limits_are_those_of_the_units_after_a_restart_too() {
     let (facts, host) = (site.facts("2"), site.host());
     host.learn_limits(&facts).await;
     let from = facts.from.clone().expect("A");
-    assert!(host.limit(&Effect::Restore(from.clone())) > slow);
+    assert!(host.limit(&Effect::Restore(from.unit_names())) > slow);
     assert!(host.limit(&Effect::Gate) > slow, "the gate may be waiting for that start");
     assert!(host.limit(&Effect::StopOthers(Some(from))) > slow * 2);
 }
@@ -295,6 +297,6 @@ fn an_intent_of_another_version_is_not_read() {
     let intent = Intent::new(facts.clone(), Stage::Preparing, site.report(&facts));
     file.write(&intent).expect("written");
     assert_eq!(file.read().expect("readable"), Some(intent.clone()));
-    file.write(&Intent { format: 2, ..intent }).expect("written");
+    file.write(&Intent { format: intent.format + 1, ..intent }).expect("written");
     assert!(file.read().is_err_and(|error| error.is_damage()));
 }

@@ -1,0 +1,177 @@
+//! What a deployment is about, the same from its beginning to its end: its two sides, and how it moves from one to the
+//! other. Words and sums, no I/O.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::deployment::Kind;
+use crate::model::slot::UnitCount;
+use crate::model::time::duration_text;
+use crate::model::{DeploymentId, InstanceName, SlotName, StrategyName, UnitName};
+
+use super::batches::{Batch, Seat};
+
+/// What a deployment is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Its id.
+    pub id: DeploymentId,
+    /// What it is for.
+    pub kind: Kind,
+    /// The slot that was live when it began, with its units: side A.
+    pub from: Option<Side>,
+    /// The candidate, with its units: side B.
+    pub to: Side,
+    /// How `current` is exchanged.
+    pub via: Via,
+    /// How it moves.
+    pub plan: Plan,
+}
+
+/// A slot and the units that run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// The slot.
+    pub slot: SlotName,
+    /// Its units, in the order of starting.
+    pub units: Vec<UnitCount>,
+}
+
+/// With which link `current` changes places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// With `next`, made for it.
+    Next,
+    /// With `fallback`, which is there already: needs no disk space.
+    Fallback,
+}
+
+/// How a deployment moves, decided when it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The name of the strategy, for people; the batches tell what is done.
+    pub strategy: StrategyName,
+    /// What stops and starts when.
+    pub batches: Vec<Batch>,
+    /// Whether old and new instances ever serve side by side.
+    pub overlap: bool,
+    /// Whether the route lets the old side run on without users, so that going back is a switch and no start.
+    pub warm: bool,
+    /// After how many batches it waits for `promote`.
+    pub pause_after: Option<usize>,
+    /// The share of users, in per cent, that the new instances get while it waits there.
+    pub weight: Option<u32>,
+    /// Whether the switch waits for `promote`.
+    pub by_hand: bool,
+    /// How long the new slot is watched after the switch.
+    #[serde(with = "duration_text")]
+    pub soak: Duration,
+    /// Whether it goes back at the end of that time unless `confirm` has come.
+    pub confirm: bool,
+}
+
+/// Who gets users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    /// These instances, and no others.
+    pub to: Vec<(UnitName, InstanceName)>,
+    /// A share, in per cent, that the instances of side B get together; `None`: all get the same.
+    pub weight: Option<u32>,
+    /// Whether they are the whole of one side, which then has to be up.
+    pub whole: bool,
+}
+
+impl Side {
+    /// All units that run this side, in the order of starting.
+    pub fn unit_names(&self) -> Vec<UnitName> {
+        self.instances().into_iter().map(|(unit, _)| unit).collect()
+    }
+
+    /// All its units with the instances that they run, in the order of starting.
+    pub fn instances(&self) -> Vec<(UnitName, InstanceName)> {
+        let of = |count: &UnitCount| {
+            let instances = self.slot.instances(count.instances);
+            instances.into_iter().map(|instance| (count.name.unit(&instance), instance)).collect::<Vec<_>>()
+        };
+        self.units.iter().flat_map(of).collect()
+    }
+
+    /// The unit and the instance of a seat on this side.
+    pub fn at(&self, seat: &Seat) -> (UnitName, InstanceName) {
+        let instance = self.slot.instance(seat.number);
+        (seat.unit.unit(&instance), instance)
+    }
+
+    /// Those of several.
+    pub fn all_at(&self, seats: &[Seat]) -> Vec<(UnitName, InstanceName)> {
+        seats.iter().map(|seat| self.at(seat)).collect()
+    }
+
+    /// The units of several seats.
+    pub fn units_at(&self, seats: &[Seat]) -> Vec<UnitName> {
+        seats.iter().map(|seat| self.at(seat).0).collect()
+    }
+}
+
+impl Traffic {
+    /// All instances of a side.
+    pub fn all(side: &Side) -> Self {
+        Traffic { to: side.instances(), weight: None, whole: true }
+    }
+}
+
+impl Facts {
+    /// The slots that it is about.
+    pub fn slots(&self) -> Vec<SlotName> {
+        self.from.iter().chain([&self.to]).map(|side| side.slot.clone()).collect()
+    }
+
+    /// The batch with this index; an empty one beyond the last.
+    pub fn batch(&self, index: usize) -> Batch {
+        self.plan.batches.get(index).cloned().unwrap_or_default()
+    }
+
+    /// Whether it waits for `promote` after the batch with this index.
+    pub fn pauses_after(&self, index: usize) -> bool {
+        self.plan.pause_after == Some(index + 1)
+    }
+
+    /// What is left of side A once the batches before the one with this index are through.
+    pub fn left_of_old(&self, index: usize) -> Vec<(UnitName, InstanceName)> {
+        let Some(from) = &self.from else { return Vec::new() };
+        let through = &self.plan.batches[..index.min(self.plan.batches.len())];
+        let gone = through.iter().flat_map(|batch| batch.stop_first.iter().chain(&batch.stop_after));
+        let gone: BTreeSet<_> = gone.map(|seat| from.at(seat)).collect();
+        from.instances().into_iter().filter(|it| !gone.contains(it)).collect()
+    }
+
+    /// What is left of side A after the last batch: it goes after the switch.
+    pub fn rest_of_old(&self) -> Vec<(UnitName, InstanceName)> {
+        self.left_of_old(self.plan.batches.len())
+    }
+
+    /// Who gets users while the batch with this index starts: those that it stops first don't.
+    pub fn traffic_before(&self, index: usize) -> Traffic {
+        let first = self.batch(index).stop_first;
+        let leaving: BTreeSet<_> = self.from.iter().flat_map(|from| from.all_at(&first)).collect();
+        let mut to = self.left_of_old(index);
+        to.retain(|it| !leaving.contains(it));
+        to.extend(self.started_before(index));
+        Traffic { to, weight: None, whole: false }
+    }
+
+    /// Who gets users once the batch with this index is proved.
+    pub fn traffic_after(&self, index: usize) -> Traffic {
+        let mut to = self.left_of_old(index + 1);
+        to.extend(self.started_before(index + 1));
+        Traffic { to, weight: self.plan.weight.filter(|_| self.pauses_after(index)), whole: false }
+    }
+
+    fn started_before(&self, index: usize) -> Vec<(UnitName, InstanceName)> {
+        let through = &self.plan.batches[..index.min(self.plan.batches.len())];
+        through.iter().flat_map(|batch| self.to.all_at(&batch.start)).collect()
+    }
+}

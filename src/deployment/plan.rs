@@ -1,0 +1,99 @@
+//! How a deployment is going to move, from the settings and both sides; or why it can't. Pure.
+
+use std::time::Duration;
+
+use crate::config::AppSettings;
+use crate::config::app::{Strategy, SwitchMode, Unit};
+use crate::config::contract::Wish;
+use crate::model::deployment::Kind;
+use crate::model::slot::UnitCount;
+use crate::model::{Code, Fault, Numbers, StrategyName, Template};
+
+use super::batches::{Mover, row};
+use super::facts::{Plan, Side};
+
+impl Plan {
+    /// The plan from `from` to `to`. `wish`: an operator wants another strategy for this deployment alone.
+    ///
+    /// # Errors
+    ///
+    /// `route.unsupported`, `route.probe_unaddressed`: the strategy wants what the route, the probes or the units can't
+    /// give.
+    pub fn of(
+        settings: &AppSettings,
+        wish: Option<StrategyName>,
+        kind: Kind,
+        from: Option<&Side>,
+        to: &Side,
+    ) -> Result<Plan, Fault> {
+        let strategy = match wish {
+            Some(name) if name != settings.strategy.name => Strategy::named(name),
+            _ => settings.strategy,
+        };
+        let forward = kind == Kind::Deploy;
+        let soak = settings.soak;
+        let wished = Wish {
+            route: &settings.route,
+            strategy: &strategy,
+            units: &settings.units,
+            probes: settings.routed_probes(),
+            soak: &soak,
+        };
+        if let Some(refusal) = wished.refusals().into_iter().next() {
+            return Err(Fault::new(refusal.code, format!("{}; {}", refusal.message, refusal.fix)));
+        }
+        let movers: Vec<Mover> = movers(&strategy, &settings.units, from, to);
+        let batches = row(&movers);
+        let pause_after = strategy.pause_after.filter(|_| forward && from.is_some());
+        let pause_after = pause_after.map(|batches| usize::try_from(batches).unwrap_or(usize::MAX));
+        if let Some(after) = pause_after.filter(|after| *after > batches.len()) {
+            let message = format!("pause_after = {after}, and there are only {} batches", batches.len());
+            return Err(Fault::new(Code::RouteUnsupported, message));
+        }
+        Ok(Plan {
+            strategy: strategy.name,
+            overlap: from.is_some() && batches.iter().any(|batch| batch.shift || batch.stop_first.is_empty()),
+            warm: settings.route.contract().warm,
+            batches,
+            pause_after,
+            weight: strategy.weight.filter(|_| pause_after.is_some()),
+            by_hand: forward && strategy.switch == SwitchMode::Manual,
+            // Going back is to what had proved itself for longer than any soak.
+            soak: if forward { soak.time } else { Duration::ZERO },
+            confirm: forward && soak.confirm && from.is_some(),
+        })
+    }
+}
+
+impl Plan {
+    /// That of a deployment of which nothing is known any more: it moves nothing.
+    pub fn forgotten() -> Plan {
+        Plan {
+            strategy: StrategyName::StopStart,
+            batches: Vec::new(),
+            overlap: false,
+            warm: false,
+            pause_after: None,
+            weight: None,
+            by_hand: false,
+            soak: Duration::ZERO,
+            confirm: false,
+        }
+    }
+}
+
+/// The units of both sides with their numbers. What the settings don't name any more is replaced at once.
+fn movers(strategy: &Strategy, units: &[Unit], from: Option<&Side>, to: &Side) -> Vec<Mover> {
+    let count = |side: &Side, name: &Template| {
+        side.units.iter().find(|unit| unit.name == *name).map_or(0, |unit| unit.instances)
+    };
+    let mover = |unit: &UnitCount| {
+        let known = units.iter().find(|known| known.name == unit.name);
+        let numbers = known.map_or(Numbers::stop_start(unit.instances), |known| {
+            strategy.numbers(&Unit { instances: unit.instances, ..known.clone() })
+        });
+        let old = from.map_or(0, |from| count(from, &unit.name));
+        Mover { unit: unit.name.clone(), old, new: unit.instances, numbers }
+    };
+    to.units.iter().map(mover).collect()
+}

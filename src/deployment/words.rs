@@ -1,0 +1,103 @@
+//! What an operator may say to a deployment under way, and in which stage it is heard. Pure; every pair is written out.
+
+use std::fmt;
+
+use super::facts::Facts;
+use super::stage::Stage;
+
+/// A word to a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Undo it.
+    Cancel,
+    /// Go on behind the canary, or with the switch.
+    Promote,
+    /// The new slot is good: it stays.
+    Confirm,
+}
+
+/// A word came at a time when it can't be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The candidate is live for good.
+    #[error("it has gone live and only tidies up; `slotctl rollback` goes back")]
+    TooLate,
+    /// It is on the way back.
+    #[error("it is already on its way back")]
+    Reverting,
+    /// It is over.
+    #[error("it is over")]
+    Over,
+    /// It doesn't wait.
+    #[error("it doesn't wait for `promote`")]
+    NothingToPromote,
+    /// It wasn't begun with `confirm`, or isn't live yet.
+    #[error("it doesn't wait for `confirm`")]
+    NothingToConfirm,
+    /// The new slot is being brought up again after an interruption.
+    #[error("the new slot is being brought up again after an interruption; say it once it is watched")]
+    NotYet,
+}
+
+impl Word {
+    /// All of them.
+    pub const ALL: [Word; 3] = [Word::Cancel, Word::Promote, Word::Confirm];
+
+    /// Whether a deployment in `stage` follows it.
+    pub fn heard_in(self, stage: &Stage, facts: &Facts) -> Result<(), Refused> {
+        use Word::{Cancel, Confirm, Promote};
+        match (self, stage) {
+            (_, Stage::Settling(_)) => Err(Refused::Reverting),
+            (Cancel, Stage::Post { .. }) => Err(Refused::TooLate),
+            (
+                Cancel,
+                Stage::Preparing
+                | Stage::Starting { .. }
+                | Stage::Proving { .. }
+                | Stage::Shifting { .. }
+                | Stage::Draining { .. }
+                | Stage::Waiting { .. }
+                | Stage::Switching { .. }
+                | Stage::Soaking { .. }
+                | Stage::Reviving { .. },
+            ) => Ok(()),
+            (Promote, Stage::Waiting { .. }) => Ok(()),
+            (
+                Promote,
+                Stage::Preparing
+                | Stage::Starting { .. }
+                | Stage::Proving { .. }
+                | Stage::Shifting { .. }
+                | Stage::Draining { .. }
+                | Stage::Switching { .. }
+                | Stage::Soaking { .. }
+                | Stage::Reviving { .. }
+                | Stage::Post { .. },
+            ) => Err(Refused::NothingToPromote),
+            (Confirm, Stage::Soaking { .. }) if facts.plan.confirm => Ok(()),
+            (Confirm, Stage::Reviving { .. }) => Err(Refused::NotYet),
+            (
+                Confirm,
+                Stage::Preparing
+                | Stage::Starting { .. }
+                | Stage::Proving { .. }
+                | Stage::Shifting { .. }
+                | Stage::Draining { .. }
+                | Stage::Waiting { .. }
+                | Stage::Switching { .. }
+                | Stage::Soaking { .. }
+                | Stage::Post { .. },
+            ) => Err(Refused::NothingToConfirm),
+        }
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Word::Cancel => "cancel",
+            Word::Promote => "promote",
+            Word::Confirm => "confirm",
+        })
+    }
+}
