@@ -9,6 +9,7 @@ use crate::model::{Code, Fault, Outcome, State};
 
 use crate::routes::Drained;
 
+use super::course::{Next, done, next};
 use super::effect::Effect;
 use super::facts::{Facts, Traffic};
 use super::script::{probe_of, script};
@@ -306,85 +307,6 @@ impl Machine {
     }
 }
 
-enum Next {
-    Stage(Stage),
-    Close(Ruling),
-}
-
-/// The stage after `stage`, whose last effect saw `observed`.
-fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
-    let seen = |mut proved: Runs, observed: Observed| {
-        if let Observed::Runs(runs) = observed {
-            proved.extend(runs);
-        }
-        proved
-    };
-    Next::Stage(match (stage, observed) {
-        (Stage::Preparing, Observed::Live(live)) => Stage::Starting { live, batch: 0, proved: Runs::new() },
-        (Stage::Preparing, _) => Stage::Starting { live: Live::default(), batch: 0, proved: Runs::new() },
-        (Stage::Starting { live, batch, proved }, observed) => {
-            Stage::Proving { live, batch, proved, started: seen(Runs::new(), observed) }
-        }
-        (Stage::Proving { live, batch, mut proved, started }, observed) => {
-            proved.extend(started);
-            let proved = seen(proved, observed);
-            match facts.batch(batch).shift || facts.pauses_after(batch) {
-                true => Stage::Shifting { live, batch, proved },
-                false => after_batch(facts, live, batch, proved),
-            }
-        }
-        (Stage::Shifting { live, batch, proved }, _) if !facts.batch(batch).stop_after.is_empty() => {
-            Stage::Draining { live, batch: Some(batch), proved, soaked: false }
-        }
-        (Stage::Shifting { live, batch, proved } | Stage::Draining { live, batch: Some(batch), proved, .. }, _) => {
-            match facts.pauses_after(batch) {
-                true => Stage::Waiting { live, batch: Some(batch), proved },
-                false => after_batch(facts, live, batch, proved),
-            }
-        }
-        (Stage::Waiting { live, batch: Some(batch), proved }, _) => after_batch(facts, live, batch, proved),
-        (Stage::Waiting { live, batch: None, proved }, _) => Stage::Switching { live, proved, linked: false },
-        (Stage::Switching { live, proved, .. }, _) => match (facts.rest_of_old().is_empty(), facts.plan.warm) {
-            // Old instances that can't go without users go at once.
-            (false, false) => Stage::Draining { live, batch: None, proved, soaked: false },
-            _ => soak(facts, live, proved),
-        },
-        (Stage::Soaking { live, proved, .. }, _) => drain_rest(facts, live, proved),
-        (Stage::Reviving { live, left }, observed) => {
-            Stage::Soaking { live, proved: seen(Runs::new(), observed), left }
-        }
-        (Stage::Draining { proved, soaked: true, .. }, _) => Stage::Post { proved },
-        (Stage::Draining { live, batch: None, proved, soaked: false }, _) => soak(facts, live, proved),
-        (stage @ Stage::Post { .. }, _) => return Next::Close(done(&stage)),
-        (Stage::Settling(settling), _) => return Next::Close(settling.ruling),
-    })
-}
-
-/// Behind a batch comes the next, and behind the last one the switch.
-fn after_batch(facts: &Facts, live: Live, batch: usize, proved: Runs) -> Stage {
-    match (facts.plan.batches.len() > batch + 1, facts.plan.by_hand) {
-        (true, _) => Stage::Starting { live, batch: batch + 1, proved },
-        (false, true) => Stage::Waiting { live, batch: None, proved },
-        (false, false) => Stage::Switching { live, proved, linked: false },
-    }
-}
-
-/// Behind the switch comes the soak time, if there is one.
-fn soak(facts: &Facts, live: Live, proved: Runs) -> Stage {
-    match facts.plan.soak.is_zero() {
-        true => drain_rest(facts, live, proved),
-        false => Stage::Soaking { live, proved, left: facts.plan.soak },
-    }
-}
-
-/// At last what was kept warm of the old side goes.
-fn drain_rest(facts: &Facts, live: Live, proved: Runs) -> Stage {
-    match facts.plan.warm && !facts.rest_of_old().is_empty() {
-        true => Stage::Draining { live, batch: None, proved, soaked: true },
-        false => Stage::Post { proved },
-    }
-}
-
 /// Where a failure, or a cancellation, in `stage` leads.
 fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settling {
     let touched = !matches!(stage, Stage::Preparing);
@@ -425,10 +347,6 @@ fn absolve(ruling: &mut Ruling, failed_probe: Option<&str>) {
     if ruling.blame == Blame::Release && failed_probe.is_some() && probe_of(ruling) == failed_probe {
         ruling.blame = Blame::Environment;
     }
-}
-
-fn done(stage: &Stage) -> Ruling {
-    Ruling { outcome: Outcome::Done, fault: None, blame: Blame::Operator, phase: stage.phase(), warnings: Vec::new() }
 }
 
 #[cfg(test)]
