@@ -140,7 +140,6 @@ fn a_file_that_is_no_good_is_told_and_stays() {
 }
 
 #[test]
-#[ignore = "long: the reason that status gives for a growing file may lag behind; see ARCHITECTURE.md, Known flaws"]
 fn a_file_that_grows_is_left_alone_until_it_is_whole() {
     let world = World::boot("input-grows", Root::Own);
     world.live("web", 8080, "1.0.0");
