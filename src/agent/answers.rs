@@ -11,7 +11,7 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::{Answer, Ask};
-use super::deploy::{Wanted, new_report};
+use super::deploy::{Wanted, Word, new_report};
 use super::intake::{Job, Source};
 use super::intake_queue::{Bearer, Intake};
 
@@ -134,7 +134,7 @@ impl<U: UnitControl> App<U> {
             Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
-        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), ordered: true });
+        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), word: Word::Operators });
         Accepted::Deployment { id, kind, bound }
     }
 
@@ -165,7 +165,7 @@ impl<U: UnitControl> App<U> {
             let (id, kind) = (report.id.clone(), report.kind);
             self.turn_down(&report.to);
             let fault = Fault::new(Code::Cancelled, format!("cancelled by {} before it began", caller.name));
-            self.end_unbegun(report, Outcome::Cancelled, fault, Blame::Operator);
+            self.end_unbegun(report, Outcome::Cancelled, fault, Blame::Operator, false);
             let _ = answer.send(Ok(Accepted::Deployment { id, kind, bound: None }));
             return;
         }

@@ -47,6 +47,9 @@ pub struct App<U: UnitControl> {
     pub(super) wanted: watch::Sender<Vec<SlotName>>,
     pub(super) intake: VecDeque<Intake>,
     pub(super) taking: Option<Taking>,
+    /// Of which deployment the record of the queue is, and why it couldn't be written.
+    pub(super) kept: Option<DeploymentId>,
+    pub(super) unkept: Option<Fault>,
     pub(super) last: Option<Report>,
     pub(super) number: u64,
     pub(super) retry_at: Option<Instant>,
@@ -117,6 +120,8 @@ impl<U: UnitControl> App<U> {
             inbox,
             work: Work::Nothing,
             queued: None,
+            kept: None,
+            unkept: None,
             wanted: watch::Sender::new(Vec::new()),
             intake: VecDeque::new(),
             taking: None,
@@ -165,7 +170,7 @@ impl<U: UnitControl> App<U> {
     }
 
     /// What was left open comes first; then what ended last may have to be tried again.
-    async fn begin(&mut self) {
+    pub(super) async fn begin(&mut self) {
         let file = IntentFile::of(self.ground.store.layout());
         if let Err(error) = file.refill() {
             tracing::warn!(SLOTD_APP = self.name(), "no room is kept for the next intent: {error}");
@@ -183,6 +188,7 @@ impl<U: UnitControl> App<U> {
             // A kill between the close and the history leaves this one out.
             let _ = self.ground.shared.history.record(last).await;
         }
+        self.take_up(known).await;
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
@@ -273,6 +279,7 @@ impl<U: UnitControl> App<U> {
             Ok(driven) => {
                 self.tell(&driven.report);
                 self.absolve(&driven.report);
+                self.unkeep(&driven.report.id);
                 self.last = Some(driven.report);
                 if driven.open {
                     self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
@@ -318,7 +325,7 @@ impl<U: UnitControl> App<U> {
         self.retry_at = None;
         if let Some(Wanted { report, .. }) = self.queued.take() {
             let fault = Fault::new(Code::UnknownApp, "the app's settings file was removed before it began");
-            self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
+            self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator, false);
         }
     }
 

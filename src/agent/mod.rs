@@ -17,5 +17,6 @@ mod service;
 pub mod shared;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 mod view;
 pub mod watch;

@@ -10,8 +10,9 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::choose::{self, Ready, Rules};
-use super::deploy::{Wanted, new_report};
+use super::deploy::{Wanted, Word, new_report};
 use super::retry::{self, Retry};
+use super::turn::Turn;
 
 impl<U: UnitControl> App<U> {
     /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
@@ -21,7 +22,7 @@ impl<U: UnitControl> App<U> {
 
     /// The same, on the word of whoever brought the newest release.
     pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
-        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.ordered) {
+        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.word == Word::Operators) {
             return;
         }
         let chosen = match self.automatic() {
@@ -44,11 +45,11 @@ impl<U: UnitControl> App<U> {
             return;
         }
         let id = self.next_id();
-        let (by, message) = match brought {
-            Some((_, message)) => (by, message),
-            None => ("automatic", None),
+        let (by, message, word) = match brought {
+            Some((_, message)) => (by, message, Word::Bringers),
+            None => ("automatic", None, Word::Nobodys),
         };
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), ordered: false });
+        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), word });
     }
 
     /// Whether the last deployment was that of `slot`, in vain. It may have ended before it raised the mark (a masked
@@ -93,9 +94,13 @@ impl<U: UnitControl> App<U> {
     pub(super) fn queue(&mut self, wanted: Wanted) {
         self.retry_at = None;
         self.tell(&wanted.report);
-        if let Some(Wanted { report, .. }) = self.queued.replace(wanted) {
+        if let Some(Wanted { report, .. }) = self.queued.take() {
             self.supersede(report);
         }
+        if wanted.word != Word::Nobodys {
+            self.keep(&Turn::waiting(&wanted));
+        }
+        self.queued = Some(wanted);
         self.share_wanted();
     }
 
@@ -150,13 +155,13 @@ impl<U: UnitControl> App<U> {
             ..new_report(id, last.kind, last.to.clone(), &last.by, None)
         };
         self.tell(&report);
-        self.queued = Some(Wanted { report, ordered: false });
+        self.queued = Some(Wanted { report, word: Word::Nobodys });
     }
 
     /// A queued deployment whose place was taken.
     fn supersede(&mut self, report: Report) {
         let fault = Fault::new(Code::Superseded, "a newer release took its place in the queue");
-        self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
+        self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator, false);
     }
 
     /// A deployment that couldn't even be announced.
@@ -167,12 +172,20 @@ impl<U: UnitControl> App<U> {
             "{} is refused: {fault}",
             report.id
         );
-        self.last = Some(self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment));
+        self.last = Some(self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment, true));
         self.plan_retry();
     }
 
-    /// Ends a deployment that never began, for people and the history; returns how it stands.
-    pub(super) fn end_unbegun(&mut self, report: Report, outcome: Outcome, fault: Fault, blame: Blame) -> Report {
+    /// Ends a deployment that never began, for people, the history and the next start; returns how it stands. `last`: it
+    /// decides whether something is tried again.
+    pub(super) fn end_unbegun(
+        &mut self,
+        report: Report,
+        outcome: Outcome,
+        fault: Fault,
+        blame: Blame,
+        last: bool,
+    ) -> Report {
         let ended = Ended {
             outcome,
             fault: Some(fault),
@@ -182,6 +195,9 @@ impl<U: UnitControl> App<U> {
             warnings: Vec::new(),
         };
         let report = Report { state: State::Done, ended: Some(ended), ..report };
+        if last || self.kept.as_ref() == Some(&report.id) {
+            self.keep(&Turn::over(&report, last));
+        }
         self.tell(&report);
         let (history, kept) = (self.ground.shared.history.clone(), report.clone());
         tokio::spawn(async move {

@@ -28,8 +28,13 @@ impl<U: UnitControl> App<U> {
             refused: self.refused(),
             fault: self.fault.clone(),
             problem: self.inbox.problem().cloned(),
-            notes: vec!["accepts unsigned artifacts from whoever can write to its inbox".into()],
+            notes: self.notes(),
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
+        std::iter::once(unsigned).chain(self.unkept.as_ref().map(ToString::to_string)).collect()
     }
 
     /// What waits, with its reason.
