@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
 use crate::deployment::Verb;
-use crate::model::deployment::{Blame, Kind};
-use crate::model::{Code, Fault, Outcome, SlotName};
+use crate::model::deployment::{Blame, Ended, Kind};
+use crate::model::{Code, Fault, Outcome, Report, SlotName};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
@@ -14,6 +14,7 @@ use super::ask::{Answer, Ask};
 use super::deploy::{Wanted, Word, new_report};
 use super::intake::{Job, Source};
 use super::intake_queue::{Bearer, Intake};
+use super::queue::ended;
 
 /// How long systemd may take to tell the units' limits before a rollback is accepted without its bound.
 const BOUND_PATIENCE: Duration = Duration::from_secs(2);
@@ -161,17 +162,17 @@ impl<U: UnitControl> App<U> {
     }
 
     fn cancel(&mut self, caller: Caller, answer: Answer<Accepted>) {
-        if let Some(Wanted { report, .. }) = self.queued.take() {
-            let (id, kind) = (report.id.clone(), report.kind);
-            self.turn_down(&report.to);
-            let fault = Fault::new(Code::Cancelled, format!("cancelled by {} before it began", caller.name));
-            self.end_unbegun(report, Outcome::Cancelled, fault, Blame::Operator, false);
-            let _ = answer.send(Ok(Accepted::Deployment { id, kind, bound: None }));
+        let waits = self.queued.take().map(|wanted| wanted.report);
+        let is_due = self.retry_at.is_some() && !matches!(self.work, Work::Deploying(_));
+        if let Some(report) = waits.or_else(|| is_due.then(|| self.next_try()).flatten()) {
+            let _ = answer.send(self.cancel_unbegun(report, &caller));
             return;
         }
         let Work::Deploying(running) = &self.work else {
-            let error =
-                ApiError::new(Code::UnknownDeployment, format!("no deployment of {} is under way", self.name()));
+            let error = ApiError::new(
+                Code::UnknownDeployment,
+                format!("no deployment of {} is under way, waits or is tried again", self.name()),
+            );
             let _ = answer.send(Err(error.next(format!("slotctl history {}", self.name()))));
             return;
         };
@@ -189,6 +190,33 @@ impl<U: UnitControl> App<U> {
             };
             let _ = answer.send(result);
         });
+    }
+
+    /// Ends what waits for its turn, or the next try of what failed; it doesn't come back by itself, over a restart of
+    /// slotd neither.
+    fn cancel_unbegun(&mut self, report: Report, caller: &Caller) -> Result<Accepted, ApiError> {
+        let (id, to) = (report.id.clone(), report.to.clone());
+        let before = self.last.as_ref().filter(|_| report.attempt > 1).map(|last| last.id.clone());
+        self.retry_at = None;
+        self.turn_down(&to);
+        let (when, next) = match &before {
+            Some(before) => (
+                format!("before it was tried again, after {before} had failed"),
+                Some(format!("slotctl why {before}; slotctl activate {} {to}", self.name())),
+            ),
+            None => ("before it began".to_owned(), None),
+        };
+        let fault = Fault::new(Code::Cancelled, format!("cancelled by {} {when}", caller.name));
+        let ended = Ended { next, ..ended(Outcome::Cancelled, fault, Blame::Operator) };
+        let report = self.end_unbegun(report, ended, before.is_some());
+        if before.is_some() {
+            // What is asked whether to try again is this, not what failed.
+            self.last = Some(report);
+        }
+        match &self.unkept {
+            Some(fault) => Err(fault.clone().into()),
+            None => Ok(Accepted::Cancelled { id, to, again: before }),
+        }
     }
 
     /// An operator cancelled `slot` before it was tried: it would be the next choice again, so the mark is raised to it,

@@ -24,6 +24,7 @@ use super::ask::{Answer, Ask, View};
 use super::deploy::{Ground, Running, Wanted};
 use super::intake::{Place, Refused};
 use super::intake_queue::{Intake, Taking, end_of};
+use super::queue::ended;
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
@@ -325,7 +326,7 @@ impl<U: UnitControl> App<U> {
         self.retry_at = None;
         if let Some(Wanted { report, .. }) = self.queued.take() {
             let fault = Fault::new(Code::UnknownApp, "the app's settings file was removed before it began");
-            self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator, false);
+            self.end_unbegun(report, ended(Outcome::Superseded, fault, Blame::Operator), false);
         }
     }
 

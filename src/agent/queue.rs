@@ -140,20 +140,22 @@ impl<U: UnitControl> App<U> {
         }
     }
 
+    /// The next try of what ended last.
+    pub(super) fn next_try(&mut self) -> Option<Report> {
+        let last = self.last.clone()?;
+        let again = new_report(self.next_id(), last.kind, last.to, &last.by, last.message);
+        Some(Report { attempt: last.attempt + 1, ..again })
+    }
+
     pub(super) fn retry(&mut self) {
         self.retry_at = None;
-        let Some(last) = self.last.clone() else { return };
+        let Some(last) = &self.last else { return };
         let gone = self.ground.store.record(&last.to).is_err();
         // What is under way or queued comes first, and what comes of it decides; a prune is only waited for.
         if gone || self.orphaned || self.ground.current().as_ref() == Some(&last.to) || self.is_deploying() {
             return;
         }
-        let id = self.next_id();
-        let report = Report {
-            attempt: last.attempt + 1,
-            message: last.message.clone(),
-            ..new_report(id, last.kind, last.to.clone(), &last.by, None)
-        };
+        let Some(report) = self.next_try() else { return };
         self.tell(&report);
         self.queued = Some(Wanted { report, word: Word::Nobodys });
     }
@@ -161,7 +163,7 @@ impl<U: UnitControl> App<U> {
     /// A queued deployment whose place was taken.
     fn supersede(&mut self, report: Report) {
         let fault = Fault::new(Code::Superseded, "a newer release took its place in the queue");
-        self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator, false);
+        self.end_unbegun(report, ended(Outcome::Superseded, fault, Blame::Operator), false);
     }
 
     /// A deployment that couldn't even be announced.
@@ -172,28 +174,14 @@ impl<U: UnitControl> App<U> {
             "{} is refused: {fault}",
             report.id
         );
-        self.last = Some(self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment, true));
+        let ended = ended(Outcome::Failed, fault, Blame::Environment);
+        self.last = Some(self.end_unbegun(report, ended, true));
         self.plan_retry();
     }
 
     /// Ends a deployment that never began, for people, the history and the next start; returns how it stands. `last`: it
     /// decides whether something is tried again.
-    pub(super) fn end_unbegun(
-        &mut self,
-        report: Report,
-        outcome: Outcome,
-        fault: Fault,
-        blame: Blame,
-        last: bool,
-    ) -> Report {
-        let ended = Ended {
-            outcome,
-            fault: Some(fault),
-            blame: Some(blame),
-            at: Timestamp::now(),
-            next: None,
-            warnings: Vec::new(),
-        };
+    pub(super) fn end_unbegun(&mut self, report: Report, ended: Ended, last: bool) -> Report {
         let report = Report { state: State::Done, ended: Some(ended), ..report };
         if last || self.kept.as_ref() == Some(&report.id) {
             self.keep(&Turn::over(&report, last));
@@ -219,4 +207,9 @@ impl<U: UnitControl> App<U> {
         let coming = self.taking.iter().filter_map(|taking| taking.slot.clone());
         running.into_iter().chain(queued).chain(again).chain(coming).collect()
     }
+}
+
+/// How a deployment ends that never began.
+pub(super) fn ended(outcome: Outcome, fault: Fault, blame: Blame) -> Ended {
+    Ended { outcome, fault: Some(fault), blame: Some(blame), at: Timestamp::now(), next: None, warnings: Vec::new() }
 }

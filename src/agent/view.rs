@@ -49,7 +49,10 @@ impl<U: UnitControl> App<U> {
         });
         let retry = self.retry_at.zip(self.last.as_ref()).map(|(at, last)| {
             let rest = at.saturating_duration_since(Instant::now()).as_secs();
-            item(&last.to.to_string(), format!("is tried again in {rest} s, for the {} time", nth(last.attempt + 1)))
+            let time = nth(last.attempt + 1);
+            let reason =
+                format!("is tried again in {rest} s, for the {time} time, unless `slotctl cancel {}`", self.name());
+            item(&last.to.to_string(), reason)
         });
         files
             .chain(taking)

@@ -1,6 +1,7 @@
 //! What waits for its turn when slotd ends: whoever was told an id finds it again, and nothing happens twice.
 
 use super::*;
+use crate::units::Load;
 
 /// An app in which a prune never ends, so that everything else waits.
 fn busy(site: &Site) -> App<FakeUnits> {
@@ -108,6 +109,47 @@ async fn what_was_cancelled_before_it_began_stays_so_over_a_restart() {
     let past = history.deployment(&id.parse().expect("an id")).await.expect("a history");
     assert_eq!(outcome(past.as_ref()), Some((Outcome::Cancelled, Some(Code::Cancelled))));
     assert_eq!(told(&mut app, "2").await, "web-2", "no id is given twice");
+}
+
+#[tokio::test]
+async fn a_next_try_that_is_cancelled_does_not_come_by_itself_nor_over_a_restart() {
+    for queued in [false, true] {
+        let site = Site::serving(&["1", "2"]).automatic();
+        site.units.unit("web@2").is_masked();
+        let mut app = still(&site);
+        app.choose();
+        rest(&mut app).await;
+        assert!(app.retry_at.is_some(), "masked, it is tried again");
+        if queued {
+            // Its time came while a prune was at work.
+            app.work = Work::Pruning(tokio::spawn(std::future::pending::<Result<Pruned, Fault>>()), None);
+            app.retry();
+            assert!(app.queued.is_some());
+        }
+        let cancelled = asked(&mut app, |answer| Ask::Cancel(ann(), answer)).await;
+        let (first, second) = ("web-1".parse().expect("an id"), "web-2".parse().expect("an id"));
+        assert_eq!(cancelled, Accepted::Cancelled { id: second, to: slot("2"), again: Some(first) });
+        site.units.unit("web@2").change(|status| status.load = Load::Loaded);
+        let mut next = next_start(&site).await;
+        for app in [&mut app, &mut next] {
+            app.work = Work::Nothing;
+            app.choose();
+            app.plan_retry();
+            assert!(app.retry_at.is_none() && app.queued.is_none(), "{:?} {:?}", app.retry_at, app.queued);
+            assert!(app.view().waiting.is_empty(), "{:?}", app.view().waiting);
+            let last = app.last.as_ref().expect("told");
+            assert_eq!((last.id.number, outcome(Some(last))), (2, Some((Outcome::Cancelled, Some(Code::Cancelled)))));
+            assert!(
+                last.ended.as_ref().and_then(|ended| ended.next.as_ref()).is_some_and(|it| it.contains("why web-1"))
+            );
+        }
+        let (answer, answered) = oneshot::channel();
+        next.asked(Ask::Cancel(ann(), answer)).await;
+        assert_eq!(answered.await.expect("answered").expect_err("nothing").fault.code, Code::UnknownDeployment);
+        assert_eq!(told(&mut next, "2").await, "web-3");
+        rest(&mut next).await;
+        assert_eq!(site.link(Link::Current), "2", "an operator's word brings it");
+    }
 }
 
 #[tokio::test]
