@@ -36,6 +36,15 @@ fn status_ends_with_three_unless_all_is_well() {
     contains(&ran.stdout, &["degraded: 6 restarts within 60s (unit.crash_loop)", "slotctl why web"]);
     assert_eq!(document::<AppStatus>(&world.slotctl(&["--json", "status", "web"])), degraded);
 
+    let orphaned = AppStatus { state: AppState::Orphaned, ..online() };
+    world.fake.set(|script| script.apps.insert(app_name(), orphaned));
+    let next = "restore /etc/slotd/apps/web.toml; slotctl check web";
+    for words in [&["status"][..], &["status", "web"], &["why", "web"]] {
+        let ran = world.slotctl(words);
+        assert_eq!(ran.code, 0, "it serves as it did: {ran:?}");
+        contains(&ran.stdout, &["orphaned", next]);
+    }
+
     world.fake.set(|script| {
         script.apps.insert(app_name(), online());
         script.health.push(Fault::new(Code::HistoryUnavailable, "history.db is read-only"));

@@ -260,6 +260,16 @@ fn a_broken_settings_file_leaves_the_last_good_one_in_force() {
     world.host.ok(&format!("rm {file}"));
     world.expect_status("web", "orphaned", |status| status["state"] == "orphaned");
     world.expect_serving(8080, "2.0.0");
+    // And so it is after a restart; what to do is said wherever one looks.
+    world.host.ok("systemctl restart slotd.service");
+    let next = "restore /etc/slotd/apps/web.toml; slotctl check web";
+    let status = world.expect_status("web", "orphaned still", |status| status["state"] == "orphaned");
+    assert_eq!((&status["current"], &status["fallback"]), (&"2.0.0".into(), &"1.0.0".into()), "{status}");
+    expect_refusal(&world.slotctl("status web"), 0, &["web: orphaned on 2.0.0", "its settings file is gone", next]);
+    expect_refusal(&world.slotctl("status"), 0, &["web  orphaned", next]);
+    expect_refusal(&world.slotctl("activate web 1.0.0"), 4, &["the settings file of web is gone (unknown.app)", next]);
+    assert_eq!(world.slots("web"), ["2.0.0 active", "1.0.0 ready"]);
+    world.expect_serving(8080, "2.0.0");
 
     // After a restart with a broken file the app isn't known, and serves all the same.
     world.host.ok(&format!("echo x >{file}; systemctl restart slotd.service"));

@@ -14,6 +14,7 @@ use super::ask::{Answer, Ask};
 use super::deploy::{Wanted, Word, new_report};
 use super::intake::{Job, Source};
 use super::intake_queue::{Bearer, Intake};
+use super::orphan::settings_are_gone;
 use super::queue::ended;
 
 /// How long systemd may take to tell the units' limits before a rollback is accepted without its bound.
@@ -100,11 +101,7 @@ impl<U: UnitControl> App<U> {
     }
 
     fn check_settings(&self) -> Result<(), ApiError> {
-        match self.orphaned {
-            true => Err(ApiError::new(Code::UnknownApp, format!("the settings file of {} is gone", self.name()))
-                .next(format!("restore /etc/slotd/apps/{}.toml", self.name()))),
-            false => Ok(()),
-        }
+        if self.orphaned { Err(settings_are_gone(self.name())) } else { Ok(()) }
     }
 
     /// Whether `slot` can be made live at all.

@@ -34,7 +34,7 @@ const RECOVERY_RETRY: Duration = Duration::from_secs(10);
 const PRUNE_FIRST: Duration = Duration::from_secs(1);
 
 /// Questions that may wait for the task.
-const ASKS: usize = 64;
+pub(super) const ASKS: usize = 64;
 
 /// An app, as its task holds it.
 pub struct App<U: UnitControl> {
@@ -136,7 +136,7 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         self.begin().await;
         loop {
             match self.woken(&mut asked).await {

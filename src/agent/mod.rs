@@ -9,6 +9,7 @@ pub mod crash;
 pub mod deploy;
 pub mod intake;
 mod intake_queue;
+pub mod orphan;
 mod prune;
 mod queue;
 pub mod registry;

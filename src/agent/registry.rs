@@ -16,6 +16,7 @@ use crate::units::UnitControl;
 use super::app::{self, AppHandle};
 use super::ask::Ask;
 use super::deploy::Ground;
+use super::orphan;
 use super::shared::Shared;
 
 /// All apps. Clones are handles to the same.
@@ -36,7 +37,8 @@ impl<U: UnitControl> Registry<U> {
     }
 
     /// Brings the apps in line with their settings files: new ones begin, changed ones take the change, and those whose
-    /// file is gone deploy nothing more. One with a broken file keeps its last good settings, and health says so.
+    /// file is gone deploy nothing more; they are shown as long as they have slots. One with a broken file keeps its
+    /// last good settings, and health says so.
     pub async fn load(&self, loaded: Apps) {
         let broken: Vec<AppName> = loaded.broken.iter().filter_map(|broken| broken.name.clone()).collect();
         self.set_health(
@@ -60,6 +62,13 @@ impl<U: UnitControl> Registry<U> {
             // A task that is gone needs no telling.
             let _ = handle.asks.send(Ask::Orphan).await;
         }
+        for name in orphan::with_slots(&self.shared.state_dir, &self.shared.run_dir) {
+            // Nobody knows what a broken file would say; health tells of it.
+            let known = broken.contains(&name) || lock(&self.apps).contains_key(&name);
+            if !known {
+                self.begin_orphan(name);
+            }
+        }
     }
 
     async fn begin_or_change(&self, settings: AppSettings) {
@@ -69,6 +78,30 @@ impl<U: UnitControl> Registry<U> {
             let _ = handle.asks.send(Ask::Settings(settings)).await;
             return;
         }
+        let Some(store) = self.open(&name) else { return };
+        let ground = Ground { settings, store, shared: self.shared.clone() };
+        let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan);
+        lock(&self.apps).insert(name.clone(), handle);
+        self.miss(name, task);
+    }
+
+    /// An app that has slots and no settings file.
+    fn begin_orphan(&self, name: AppName) {
+        let Some(store) = self.open(&name) else { return };
+        match orphan::spawn(&name, store, self.shared.clone(), self.hub.clone(), self.rescan) {
+            Ok((handle, task)) => {
+                tracing::warn!(SLOTD_APP = name.as_str(), "{name} has slots and no settings file");
+                lock(&self.apps).insert(name.clone(), handle);
+                self.miss(name, task);
+            }
+            Err(fault) => {
+                lock(&self.health).insert(format!("state:{name}"), fault);
+            }
+        }
+    }
+
+    /// The app's slots; health says why they can't be opened.
+    fn open(&self, name: &AppName) -> Option<Arc<SlotStore>> {
         let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, name.clone());
         let key = format!("state:{name}");
         match SlotStore::open(layout) {
@@ -77,14 +110,12 @@ impl<U: UnitControl> Registry<U> {
                     tracing::warn!(SLOTD_APP = name.as_str(), "{warning}");
                 }
                 lock(&self.health).remove(&key);
-                let ground = Ground { settings, store: Arc::new(store), shared: self.shared.clone() };
-                let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan);
-                lock(&self.apps).insert(name.clone(), handle);
-                self.miss(name, task);
+                Some(Arc::new(store))
             }
             Err(error) => {
                 tracing::error!(SLOTD_APP = name.as_str(), "{name} can't be served: {error}");
                 lock(&self.health).insert(key, error.fault());
+                None
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
+use super::orphan;
 use super::retry::{self, Retry};
 
 impl<U: UnitControl> App<U> {
@@ -34,6 +35,7 @@ impl<U: UnitControl> App<U> {
 
     fn notes(&self) -> Vec<String> {
         let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
+        let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
         std::iter::once(unsigned).chain(self.unkept.as_ref().map(ToString::to_string)).collect()
     }
 

@@ -77,11 +77,19 @@ fn show_daemon(status: &DaemonStatus, out: &Output, now: Timestamp) {
                 .iter()
                 .map(|item| format!("refused: {}: {}", plain(&item.file), plain(&item.fault.to_string()))),
         );
+        if app.state == AppState::Orphaned {
+            lines.push(format!("orphaned: its settings file is gone; next: {}", restore(&app.app)));
+        }
         if !lines.is_empty() || !is_well(app) {
             out.line(format!("\n{}: slotctl why {}", app.app, app.app));
             lines.iter().for_each(|line| out.line(format!("  {line}")));
         }
     }
+}
+
+/// What brings an app back whose settings file is gone.
+pub fn restore(app: &AppName) -> String {
+    format!("restore /etc/slotd/apps/{app}.toml; slotctl check {app}")
 }
 
 /// One app, a fact a line.
@@ -107,8 +115,10 @@ fn show_app(app: &AppStatus, out: &Output, now: Timestamp) {
         fields.push(("refused", format!("{}: {}", plain(&item.file), plain(&item.fault.to_string()))));
     }
     fields.extend(app.notes.iter().map(|note| ("note", plain(note))));
-    if !is_well(app) {
-        fields.push(("next", format!("slotctl why {}", app.app)));
+    match &app.state {
+        AppState::Orphaned => fields.push(("next", restore(&app.app))),
+        _ if !is_well(app) => fields.push(("next", format!("slotctl why {}", app.app))),
+        _ => {}
     }
     out.fields(&fields);
 }

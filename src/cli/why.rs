@@ -9,7 +9,7 @@ use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Ou
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::output::field_line;
-use super::status::under_way;
+use super::status::{restore, under_way};
 use super::text::{clock, plain, when};
 use super::wait::{failed_step, is_telling, step_line, verb};
 
@@ -59,6 +59,10 @@ fn app(status: &AppStatus, now: Timestamp) -> Vec<String> {
         lines.extend(evidence_lines(fault));
         let verb = if status.fallback.is_some() { "rollback" } else { "logs" };
         lines.push(field("next", format!("slotctl {verb} {}", status.app)));
+    }
+    if status.state == AppState::Orphaned {
+        lines.push(field("cause", "its settings file is gone; what is live stays so, and nothing else is done".into()));
+        lines.push(field("next", restore(&status.app)));
     }
     for item in &status.waiting {
         lines.push(field("waiting", format!("{}: {}", plain(&item.what), plain(&item.reason))));
