@@ -36,6 +36,11 @@ fn status_ends_with_three_unless_all_is_well() {
     contains(&ran.stdout, &["degraded: 6 restarts within 60s (unit.crash_loop)", "slotctl why web"]);
     assert_eq!(document::<AppStatus>(&world.slotctl(&["--json", "status", "web"])), degraded);
 
+    let deploying = AppStatus { state: AppState::Deploying, ..online() };
+    world.fake.set(|script| script.apps.insert(app_name(), deploying));
+    assert_eq!(world.slotctl(&["status"]).code, 0, "it is stopped on purpose");
+    contains(&world.slotctl(&["status", "web"]).stdout, &["web: deploying, 2.0.0 was live"]);
+
     let orphaned = AppStatus { state: AppState::Orphaned, ..online() };
     world.fake.set(|script| script.apps.insert(app_name(), orphaned));
     let next = "restore /etc/slotd/apps/web.toml; slotctl check web";

@@ -302,6 +302,10 @@ fn one_deployment_at_a_time_and_who_is_in_the_way_is_named() {
         ["starting", "proving"].iter().any(|state| status["deployment"]["state"] == *state)
     });
     let id = running["deployment"]["id"].as_str().expect("an id");
+    // The old slot is stopped, and that is nothing to worry about.
+    world.expect_status("web", "deploying", |status| status["state"] == "deploying");
+    expect_refusal(&world.slotctl("status web"), 0, &["web: deploying, 2.0.0 was live", id]);
+    expect_refusal(&world.slotctl("status"), 0, &["web  deploying"]);
     for words in ["activate web 1.0.0", "rollback web"] {
         let refused = world.slotctl(words);
         let parts =

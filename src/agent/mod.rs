@@ -16,6 +16,7 @@ pub mod registry;
 pub mod retry;
 mod service;
 pub mod shared;
+mod status;
 #[cfg(test)]
 mod tests;
 pub mod turn;

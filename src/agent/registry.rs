@@ -161,6 +161,12 @@ impl<U: UnitControl> Registry<U> {
         broken.map(|(_, fault)| fault.clone())
     }
 
+    /// One app more, whose task is a test's.
+    #[cfg(test)]
+    pub(super) fn put(&self, name: AppName, handle: AppHandle) {
+        lock(&self.apps).insert(name, handle);
+    }
+
     /// All apps, by name.
     pub fn all(&self) -> Vec<(AppName, AppHandle)> {
         lock(&self.apps).iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
@@ -211,7 +217,7 @@ mod tests {
         };
         let registry = Registry::new(shared, WatchHub::default(), Duration::from_secs(60));
         let (asks, mut asked) = mpsc::channel(4);
-        lock(&registry.apps).insert("web".parse().expect("a name"), AppHandle { asks });
+        registry.put("web".parse().expect("a name"), AppHandle { asks });
 
         let missing = crate::config::load_apps(&base.path().join("apps"), &Default::default());
         registry.load(missing).await;

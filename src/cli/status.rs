@@ -92,10 +92,19 @@ pub fn restore(app: &AppName) -> String {
     format!("restore /etc/slotd/apps/{app}.toml; slotctl check {app}")
 }
 
+/// "web: online on 1.4.2".
+pub fn headline(app: &AppStatus) -> String {
+    let live = match (&app.current, &app.state) {
+        (None, _) => String::new(),
+        (Some(slot), AppState::Deploying) => format!(", {slot} was live"),
+        (Some(slot), _) => format!(" on {slot}"),
+    };
+    format!("{}: {}{live}", app.app, app.state.word())
+}
+
 /// One app, a fact a line.
 fn show_app(app: &AppStatus, out: &Output, now: Timestamp) {
-    let live = app.current.as_ref().map(|slot| format!(" on {slot}")).unwrap_or_default();
-    out.line(format!("{}: {}{live}", app.app, app.state.word()));
+    out.line(headline(app));
     let mut fields = vec![];
     if let AppState::Degraded { fault } = &app.state {
         fields.push(("because", plain(&fault.to_string())));

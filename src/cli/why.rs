@@ -9,7 +9,7 @@ use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Ou
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::output::field_line;
-use super::status::{restore, under_way};
+use super::status::{headline, restore, under_way};
 use super::text::{clock, plain, when};
 use super::wait::{failed_step, is_telling, step_line, verb};
 
@@ -52,8 +52,7 @@ pub async fn run(Args { what }: Args, context: &Context<'_>) -> Result<Ending, F
 
 /// Why an app is as it is.
 fn app(status: &AppStatus, now: Timestamp) -> Vec<String> {
-    let live = status.current.as_ref().map(|slot| format!(" on {slot}")).unwrap_or_default();
-    let mut lines = vec![format!("{}: {}{live}", status.app, status.state.word())];
+    let mut lines = vec![headline(status)];
     if let AppState::Degraded { fault } = &status.state {
         lines.push(field("cause", plain(&fault.to_string())));
         lines.extend(evidence_lines(fault));
