@@ -55,7 +55,7 @@ impl<U: UnitControl> App<U> {
             Ask::Clear(slot, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, &caller));
             }
-            Ask::Settings(settings) => self.set(settings),
+            Ask::Settings(settings, rescan) => self.set(settings, rescan),
             Ask::Orphan => self.orphan(),
         }
     }

@@ -57,7 +57,6 @@ pub struct App<U: UnitControl> {
     pub(super) recover_at: Option<Instant>,
     pub(super) live: LiveWatch<U>,
     pub(super) fault: Option<Fault>,
-    rescan: Duration,
 }
 
 /// What is done to the slots: one thing at a time.
@@ -132,7 +131,6 @@ impl<U: UnitControl> App<U> {
             recover_at: None,
             live,
             fault: None,
-            rescan,
         }
     }
 
@@ -348,8 +346,8 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Takes other settings: what runs goes on by those it began with.
-    pub(super) fn set(&mut self, settings: Arc<crate::config::AppSettings>) {
-        self.inbox.set(InboxSettings::of(&settings, self.rescan));
+    pub(super) fn set(&mut self, settings: Arc<crate::config::AppSettings>, rescan: Duration) {
+        self.inbox.set(InboxSettings::of(&settings, rescan));
         self.place.settings = Arc::clone(&settings);
         self.ground.settings = settings;
         if self.orphaned {

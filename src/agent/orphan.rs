@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -55,7 +54,6 @@ pub fn spawn<U: UnitControl>(
     store: Arc<SlotStore>,
     shared: Shared<U>,
     hub: WatchHub,
-    rescan: Duration,
 ) -> Result<(AppHandle, JoinHandle<()>), Fault> {
     let settings = Arc::new(stand_in(name)?);
     let (asks, mut asked) = mpsc::channel(ASKS);
@@ -65,7 +63,7 @@ pub fn spawn<U: UnitControl>(
                 Ask::View(answer) => {
                     let _ = answer.send(view(&settings, &store));
                 }
-                Ask::Settings(settings) => {
+                Ask::Settings(settings, rescan) => {
                     let ground = Ground { settings, store, shared };
                     return App::new(ground, hub, rescan).run(asked).await;
                 }

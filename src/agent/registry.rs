@@ -24,7 +24,7 @@ use super::shared::Shared;
 pub struct Registry<U: UnitControl> {
     pub(super) shared: Shared<U>,
     hub: WatchHub,
-    rescan: Duration,
+    rescan: Arc<Mutex<Duration>>,
     pub(super) since: Timestamp,
     apps: Arc<Mutex<BTreeMap<AppName, AppHandle>>>,
     health: Arc<Mutex<BTreeMap<String, Fault>>>,
@@ -33,7 +33,18 @@ pub struct Registry<U: UnitControl> {
 impl<U: UnitControl> Registry<U> {
     /// No apps yet.
     pub fn new(shared: Shared<U>, hub: WatchHub, rescan: Duration) -> Self {
+        let rescan = Arc::new(Mutex::new(rescan));
         Registry { shared, hub, rescan, since: Timestamp::now(), apps: Arc::default(), health: Arc::default() }
+    }
+
+    /// How often the inboxes are looked through though nothing was heard.
+    pub fn rescan(&self) -> Duration {
+        *lock(&self.rescan)
+    }
+
+    /// The same from the next [`Registry::load`] on.
+    pub fn set_rescan(&self, rescan: Duration) {
+        *lock(&self.rescan) = rescan;
     }
 
     /// Brings the apps in line with their settings files: new ones begin, changed ones take the change, and those whose
@@ -75,12 +86,12 @@ impl<U: UnitControl> Registry<U> {
         let (name, settings) = (settings.name.clone(), Arc::new(settings));
         let known = lock(&self.apps).get(&name).cloned();
         if let Some(handle) = known {
-            let _ = handle.asks.send(Ask::Settings(settings)).await;
+            let _ = handle.asks.send(Ask::Settings(settings, self.rescan())).await;
             return;
         }
         let Some(store) = self.open(&name) else { return };
         let ground = Ground { settings, store, shared: self.shared.clone() };
-        let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan);
+        let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan());
         lock(&self.apps).insert(name.clone(), handle);
         self.miss(name, task);
     }
@@ -88,7 +99,7 @@ impl<U: UnitControl> Registry<U> {
     /// An app that has slots and no settings file.
     fn begin_orphan(&self, name: AppName) {
         let Some(store) = self.open(&name) else { return };
-        match orphan::spawn(&name, store, self.shared.clone(), self.hub.clone(), self.rescan) {
+        match orphan::spawn(&name, store, self.shared.clone(), self.hub.clone()) {
             Ok((handle, task)) => {
                 tracing::warn!(SLOTD_APP = name.as_str(), "{name} has slots and no settings file");
                 lock(&self.apps).insert(name.clone(), handle);

@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Longer than any step of a test takes on a busy machine.
@@ -271,8 +271,8 @@ impl World {
         std::fs::set_permissions(self.socket(), PermissionsExt::from_mode(0o666)).expect("mode");
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let server =
-            self.runtime.spawn(serve_with(listener, self.fake.clone(), Access::default(), self.limits, shutdown));
+        let everybody = watch::Sender::new(Access::default()).subscribe();
+        let server = self.runtime.spawn(serve_with(listener, self.fake.clone(), everybody, self.limits, shutdown));
         self.server = Some((stop, server));
         // Events that nobody listens to yet would be lost. A request would take a seat that tests count.
         self.until(1, || self.fake.events.receiver_count());

@@ -6,7 +6,7 @@ use crate::agent::orphan;
 fn spawned(site: &Site) -> Lively<'_> {
     let Ground { settings, store, shared } = ground(site);
     let events = shared.events.listen();
-    let spawned = orphan::spawn(&settings.name, store, shared, WatchHub::default(), Duration::from_millis(200));
+    let spawned = orphan::spawn(&settings.name, store, shared, WatchHub::default());
     let (handle, _task) = spawned.expect("settings stand in");
     Lively { site, handle, events }
 }
@@ -45,7 +45,7 @@ async fn it_is_shown_refuses_with_the_next_command_and_goes_on_when_its_file_is_
     assert!(site.units.calls().is_empty(), "{:?}", site.units.calls());
     assert!(site.layout().intent().exists());
 
-    lively.handle.asks.send(Ask::Settings(site.settings.clone())).await.unwrap_or_else(|_| panic!("gone"));
+    lively.handle.asks.send(Ask::Settings(site.settings.clone(), LONG)).await.unwrap_or_else(|_| panic!("gone"));
     let over = |view: &View| view.deployment.is_none() && outcome(view.last.as_ref()).is_some();
     let view = lively.until("over", over).await;
     assert!(!view.orphaned);
