@@ -66,6 +66,7 @@ impl<U: UnitControl> App<U> {
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
+        self.check_pause()?;
         self.check_idle()?;
         Ok(self.accept(Kind::Deploy, slot, caller, message).await)
     }
@@ -90,6 +91,7 @@ impl<U: UnitControl> App<U> {
         if current.as_ref() == Some(&target) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: target });
         }
+        self.check_pause()?;
         self.check_idle()?;
         Ok(self.accept(Kind::Rollback, target, caller, request.message).await)
     }

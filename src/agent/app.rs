@@ -33,6 +33,9 @@ const RECOVERY_RETRY: Duration = Duration::from_secs(10);
 /// How long recovery steps aside for a prune, which is short.
 const PRUNE_FIRST: Duration = Duration::from_secs(1);
 
+/// How often a paused app looks whether it still is: its mark is removed by a hand that tells nobody.
+const PAUSE_LOOK: Duration = Duration::from_secs(2);
+
 /// Questions that may wait for the task.
 pub(super) const ASKS: usize = 64;
 
@@ -57,6 +60,8 @@ pub struct App<U: UnitControl> {
     pub(super) recover_at: Option<Instant>,
     pub(super) live: LiveWatch<U>,
     pub(super) fault: Option<Fault>,
+    /// It was told to rest when that was looked at last.
+    pub(super) paused: bool,
 }
 
 /// What is done to the slots: one thing at a time.
@@ -100,6 +105,7 @@ enum Woken {
     Retry,
     Recover,
     Live,
+    Paused,
 }
 
 impl<U: UnitControl> App<U> {
@@ -131,6 +137,7 @@ impl<U: UnitControl> App<U> {
             recover_at: None,
             live,
             fault: None,
+            paused: false,
         }
     }
 
@@ -150,6 +157,8 @@ impl<U: UnitControl> App<U> {
                     self.choose();
                 }
                 Woken::Live => self.live_changed().await,
+                // Whether it still is is noticed below.
+                Woken::Paused => {}
             }
             self.go_on();
         }
@@ -165,6 +174,7 @@ impl<U: UnitControl> App<U> {
             () = at(self.retry_at) => Woken::Retry,
             () = at(self.recover_at) => Woken::Recover,
             () = self.live.changed() => Woken::Live,
+            () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Paused,
         }
     }
 
@@ -229,8 +239,10 @@ impl<U: UnitControl> App<U> {
             return;
         }
         self.begin_intake();
+        self.notice_pause();
         self.share_wanted();
         if matches!(self.work, Work::Nothing)
+            && !self.paused
             && let Some(wanted) = self.queued.take()
         {
             self.start(wanted);

@@ -1,5 +1,7 @@
 //! Which deployment comes next: the release that is chosen, the one place of the queue, and what is tried again.
 
+use std::path::PathBuf;
+
 use tokio::time::Instant;
 
 use crate::control::api::ApiError;
@@ -71,13 +73,37 @@ impl<U: UnitControl> App<U> {
         let ready = self.ready()?;
         let mark = self.ground.store.mark().map_err(|error| error.fault())?;
         let current = self.ground.current();
+        let paused = self.pause_mark();
         let rules = Rules {
             deploy: self.ground.settings.deploy,
             order: self.ground.settings.versions,
             mark: mark.as_ref().map(|mark| &mark.highest),
             current: current.as_ref(),
+            paused: paused.as_deref(),
         };
         Ok(look(&ready, &rules))
+    }
+
+    /// The mark that tells the app to rest, if it is there.
+    pub(super) fn pause_mark(&self) -> Option<PathBuf> {
+        Some(self.ground.store.layout().paused()).filter(|mark| mark.exists())
+    }
+
+    /// Looks whether the app is told to rest; what waited for the end of that goes on.
+    pub(super) fn notice_pause(&mut self) {
+        let now = self.pause_mark().is_some();
+        let before = std::mem::replace(&mut self.paused, now);
+        if before && !now {
+            self.choose();
+        }
+    }
+
+    /// Refuses while the app is told to rest.
+    pub(super) fn check_pause(&self) -> Result<(), ApiError> {
+        let Some(mark) = self.pause_mark() else { return Ok(()) };
+        let (app, mark) = (self.name(), mark.display());
+        Err(ApiError::new(Code::AppPaused, format!("{app} is paused: it is told to rest by {mark}"))
+            .next(format!("rm {mark}; systemctl start {app}.service")))
     }
 
     /// The slots that could go live.

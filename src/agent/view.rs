@@ -8,6 +8,7 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
+use super::choose::{self, Rules};
 use super::orphan;
 use super::retry::{self, Retry};
 
@@ -47,7 +48,11 @@ impl<U: UnitControl> App<U> {
         let turns = self.intake.iter().enumerate();
         let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
         let queued = self.queued.iter().map(|wanted| {
-            item(&wanted.report.to.to_string(), format!("{} waits for the one under way", wanted.report.id))
+            let why = match (&self.work, self.pause_mark()) {
+                (Work::Nothing, Some(mark)) => format!("waits: the app is paused until {} is removed", mark.display()),
+                _ => "waits for the one under way".to_owned(),
+            };
+            item(&wanted.report.to.to_string(), format!("{} {why}", wanted.report.id))
         });
         let retry = self.retry_at.zip(self.last.as_ref()).map(|(at, last)| {
             let rest = at.saturating_duration_since(Instant::now()).as_secs();
@@ -60,10 +65,22 @@ impl<U: UnitControl> App<U> {
             .chain(taking)
             .chain(turns)
             .chain(queued)
+            .chain(self.paused())
             .chain(retry)
             .chain(self.exhausted())
             .chain(self.left_open())
             .collect()
+    }
+
+    /// What would go live by itself if the app weren't told to rest.
+    fn paused(&self) -> Option<WaitingItem> {
+        self.pause_mark()?;
+        let waits = self.with_rules(|ready, rules| {
+            let chosen = choose::automatic(ready, &Rules { paused: None, ..*rules })?;
+            Some((chosen.to_string(), choose::why_not(chosen, ready, rules)?.to_string()))
+        });
+        let (what, reason) = waits.ok()??;
+        Some(WaitingItem { what, reason })
     }
 
     /// What was tried often enough: nothing but an operator's word brings it back.
