@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use tokio::sync::{broadcast, oneshot};
 
+use crate::artifact::Reserve;
+use crate::artifact::limits::look_for_room;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
     SlotDetail, SlotInfo, UploadQuery, Uploaded,
@@ -14,7 +16,7 @@ use crate::control::service::{Caller, Service};
 use crate::deployment::stage::Side;
 use crate::durable;
 use crate::model::slot::SlotState;
-use crate::model::{AppName, Code, DeploymentId, Fault, Report, SlotName};
+use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName};
 use crate::slots::{Entry, Stored};
 use crate::units::UnitControl;
 
@@ -95,6 +97,12 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
         Ok(self.view(app).await?.settings.limits.packed_bytes)
+    }
+
+    async fn upload_room(&self, app: &AppName, bytes: u64) -> Result<(), ApiError> {
+        self.get(app)?;
+        let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, app.clone());
+        look_for_room(&layout.spool(), bytes, Reserve::default()).map_err(|error| error.fault().into())
     }
 
     async fn upload_path(&self, app: &AppName) -> Result<PathBuf, ApiError> {
