@@ -139,7 +139,19 @@ fn what_is_so_already_and_what_nobody_waits_for() {
     let ran = world.slotctl(&["cancel", "web"]);
     assert_eq!(ran.code, 0);
     contains(&ran.stdout, &["web-1 is being undone", "next: slotctl status web"]);
-    assert_eq!(world.fake.calls()[1..], [r#"activate web 3.0.0 Some("now") true"#, "cancel web"]);
+    let again = Accepted::Cancelled {
+        id: "web-3".parse().expect("an id"),
+        to: slot("3.0.0"),
+        again: Some("web-2".parse().expect("an id")),
+    };
+    world.fake.set(|script| script.accepted.push_back(Ok(again)));
+    let ran = world.slotctl(&["cancel", "web"]);
+    assert_eq!(ran.code, 0);
+    contains(
+        &ran.stdout,
+        &["web-3 is cancelled before it began: 3.0.0 isn't tried again after web-2", "next: slotctl why web-2"],
+    );
+    assert_eq!(world.fake.calls()[1..], [r#"activate web 3.0.0 Some("now") true"#, "cancel web", "cancel web"]);
 }
 
 #[test]

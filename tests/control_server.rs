@@ -224,6 +224,11 @@ fn an_upload_that_breaks_off_or_is_too_large_leaves_nothing() {
     let found = world.raw(format!("{head}transfer-encoding: chunked\r\n\r\n9\r\n123456789\r\n0\r\n\r\n"));
     assert_eq!(refusal(found), (422, Code::ArchiveLimit));
     world.until(0, || world.fake.spooled());
+    // No room for what is announced: nothing of it is written.
+    world.fake.set(|script| script.upload_room = Some(4));
+    let full = world.raw(format!("{head}content-length: 8\r\n\r\n12345678"));
+    assert_eq!(refusal(full), (507, Code::DiskFull));
+    assert_eq!(world.fake.spooled(), 0);
     let unknown = world.post("/v1/apps/api/artifacts?file=api-1.tar", "bytes");
     assert_eq!(refusal(unknown), (404, Code::UnknownApp));
     assert!(world.fake.calls().is_empty());

@@ -36,6 +36,20 @@ fn status_ends_with_three_unless_all_is_well() {
     contains(&ran.stdout, &["degraded: 6 restarts within 60s (unit.crash_loop)", "slotctl why web"]);
     assert_eq!(document::<AppStatus>(&world.slotctl(&["--json", "status", "web"])), degraded);
 
+    let deploying = AppStatus { state: AppState::Deploying, ..online() };
+    world.fake.set(|script| script.apps.insert(app_name(), deploying));
+    assert_eq!(world.slotctl(&["status"]).code, 0, "it is stopped on purpose");
+    contains(&world.slotctl(&["status", "web"]).stdout, &["web: deploying, 2.0.0 was live"]);
+
+    let orphaned = AppStatus { state: AppState::Orphaned, ..online() };
+    world.fake.set(|script| script.apps.insert(app_name(), orphaned));
+    let next = "restore /etc/slotd/apps/web.toml; slotctl check web";
+    for words in [&["status"][..], &["status", "web"], &["why", "web"]] {
+        let ran = world.slotctl(words);
+        assert_eq!(ran.code, 0, "it serves as it did: {ran:?}");
+        contains(&ran.stdout, &["orphaned", next]);
+    }
+
     world.fake.set(|script| {
         script.apps.insert(app_name(), online());
         script.health.push(Fault::new(Code::HistoryUnavailable, "history.db is read-only"));
@@ -114,6 +128,60 @@ fn why_shows_the_evidence_on_one_screen() {
     assert_eq!(document::<AppStatus>(&world.slotctl(&["why", "web", "--json"])).last, Some(failed));
     assert_eq!(world.slotctl(&["why", "web-18"]).code, 4);
     assert_eq!(world.slotctl(&["why", "NOT"]).code, 4);
+}
+
+/// All that can come together, and more of each than has room.
+fn much() -> (Report, AppStatus) {
+    let mut fault = evidence();
+    let (at, line) = (Timestamp::from_unix_millis(1_763_700_000_123), "x".repeat(2000));
+    let line =
+        |number| JournalLine { at, priority: 3, source: "gunicorn".into(), text: format!("line {number} {line}") };
+    fault.evidence.journal = (1..=40).map(line).collect();
+    fault.evidence.entry = Some("bin/web".into());
+    let mut report = queued(17);
+    for number in 0..20 {
+        report = step(report, State::Starting, &format!("start web@3.0.{number}.service"));
+    }
+    report = ended(report, Outcome::RolledBack, Some(fault.clone()), Some(Blame::Release));
+    report.attempt = 2;
+    let told = report.ended.as_mut().expect("ended");
+    told.warnings = (0..9).map(|number| format!("warning {number}")).collect();
+    let many = |what: &str| WaitingItem { what: what.into(), reason: "still being written".into() };
+    let waiting = ["web-4.tar", "web-5.tar", "web-6.tar", "web-7.tar", "web-8.tar"].map(many).to_vec();
+    let refused = waiting.iter().map(|item| RefusedItem { file: item.what.clone(), fault: fault.clone() }).collect();
+    (report, AppStatus { waiting, refused, ..online() })
+}
+
+#[test]
+fn why_has_room_on_one_screen_whatever_it_has_to_tell() {
+    let world = with_app();
+    let (report, status) = much();
+    world.fake.put(report.clone());
+    let under_way = step(queued(18), State::Starting, "start web@3.0.0.service");
+    let loops = AppState::Degraded { fault: Box::new(report.ended.clone().expect("ended").fault.expect("a fault")) };
+    let last = AppStatus { last: Some(report.clone()), ..status };
+    let next = AppStatus { deployment: Some(under_way), ..last.clone() };
+    let degraded = AppStatus { state: loops, ..next.clone() };
+    for (status, what, journal) in [(&last, "web-17", 12), (&last, "web", 4), (&next, "web", 0), (&degraded, "web", 12)]
+    {
+        world.fake.set(|script| script.apps.insert(app_name(), status.clone()));
+        let ran = world.slotctl(&["why", what]);
+        assert!(ran.stdout.lines().count() <= 40, "one screen: {}", ran.stdout);
+        assert!(ran.stdout.lines().all(|line| line.len() < 400), "{}", ran.stdout);
+        let shown = ran.stdout.matches("gunicorn: line ").count();
+        assert!(shown >= journal && shown <= 12, "{shown} lines of the journal: {}", ran.stdout);
+        contains(&ran.stdout, &["3.0.0 gave wrong answers up to the deadline (probe.failed)", "next        "]);
+        if journal > 0 {
+            let earlier = 40 - shown;
+            let run = "0123456789abcdef0123456789abcdef";
+            let more = format!("{earlier} earlier lines in --json; all: journalctl _SYSTEMD_INVOCATION_ID={run}");
+            contains(&ran.stdout, &[&more, "gunicorn: line 40 "]);
+        }
+        if what == "web" {
+            contains(&ran.stdout, &["waiting     and 2 more: slotctl status web", "refused     and 2 more: "]);
+        }
+    }
+    assert_eq!(document::<Report>(&world.slotctl(&["why", "web-17", "--json"])), report, "all of it");
 }
 
 #[test]

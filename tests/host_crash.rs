@@ -1,8 +1,9 @@
 //! slotd killed before and after each step that changes the host, on a real systemd: each time the next start brings
 //! everything to one side by itself, and `status` agrees with systemd.
 //!
-//! The points are the machine's own list of effects and prune's list of removals. `make test` kills at each of them
-//! once, the scenarios taking turns; `make check-all` at each passing of each point in each scenario.
+//! The points are the machine's own list of effects, prune's list of removals and what is done to the queue's record.
+//! `make test` kills at each of them once, the scenarios taking turns; `make check-all` at each passing of each point in
+//! each scenario.
 
 mod crash;
 mod support;
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 
 use crash::{Rig, Scenario};
+use slotd::agent::turn::Step;
 use slotd::config::Profile;
 use slotd::deployment::effect::Kind;
 use slotd::slots::Removal;
@@ -21,6 +23,7 @@ use support::world::PATIENCE;
 /// All points that there are.
 fn points() -> Vec<String> {
     let names = Kind::ALL.iter().map(|kind| kind.as_str()).chain(Removal::ALL.iter().map(|removal| removal.as_str()));
+    let names = names.chain(Step::ALL.iter().map(|step| step.as_str()));
     names.flat_map(|name| [format!("before:{name}"), format!("after:{name}")]).collect()
 }
 

@@ -162,6 +162,19 @@ fn what_has_no_room_waits_and_is_taken_by_itself_when_there_is_room() {
     world.expect_serving(8080, "2.0.0");
     world.expect_idle("web");
 
+    // While it is sent: refused with room left for all else, whether its length is known before or not.
+    let sent = large(&world, "2.5.0");
+    world.fetch(&sent);
+    disk.fill_but(RESERVE + LARGE / 2);
+    for words in ["/root/web-2.5.0.tar", "--version 2.5.0 - </root/web-2.5.0.tar"] {
+        let deployed = world.slotctl(&format!("deploy --app web {words}"));
+        expect_full(&deployed);
+        // Not only once it was there whole.
+        assert!(shown(&deployed).contains("apps/web/spool has "), "{}", shown(&deployed));
+        expect_nothing_left(&world);
+    }
+    disk.free();
+
     // Between spool and unpacking: room for the packed bytes, and none for as many again.
     let three = large(&world, "3.0.0");
     drop_unseen(&world, &three, || disk.fill_but(RESERVE + LARGE + 24 * MIB));

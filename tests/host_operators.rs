@@ -112,6 +112,47 @@ fn going_back_and_overruling_a_quarantine_take_an_operators_word() {
     assert_eq!(world.json("quarantine list web"), serde_json::json!([]), "what proved itself isn't quarantined");
 }
 
+#[test]
+fn who_may_use_the_socket_changes_without_a_restart_and_what_needs_one_is_named() {
+    let world = World::boot("reload", Root::Own);
+    let pid = world.host.ok("systemctl show -P MainPID slotd.service");
+    world.host.ok("useradd --system --user-group ann");
+    let ann = |words: &str| world.host.sh(&format!("runuser -u ann -- slotctl {words}"));
+    expect_exit(&ann("status"), 7);
+    let until = |what: &str, exit: i32, words: &str| {
+        wait_until(what, PATIENCE, || {
+            let answered = ann(words);
+            if answered.status.code() == Some(exit) { Ok(()) } else { Err(shown(&answered)) }
+        });
+    };
+    let file = "/etc/slotd/slotd.toml";
+    world.host.write(file, "[access]\nread_group = \"ann\"\n");
+    until("a reader", 0, "status");
+    expect_exit(&ann("rollback web"), 7);
+    world.host.write(file, "log = \"debug\"\n[access]\noperate_group = \"ann\"\n");
+    until("an operator", 5, "rollback web");
+    let level = "journalctl -u slotd -o cat | grep 'logged from the level debug on'";
+    wait_until("the level", PATIENCE, || {
+        world.host.sh(level).status.success().then_some(()).ok_or_else(|| world.journal())
+    });
+    world.host.write(file, "");
+    until("nobody special", 7, "status");
+
+    // Where things lie can't change under a daemon that runs.
+    world.host.write(file, "state_dir = \"/srv/elsewhere\"\n");
+    world.host.ok("systemctl reload slotd.service");
+    let status = world.slotctl("status");
+    expect_exit(&status, 3);
+    let line = "state_dir is /var/lib/slotd, and /srv/elsewhere only after `systemctl restart slotd`";
+    expect_parts(&text(&status), &[line, "history is /var/lib/slotd/history.db"]);
+    expect_parts(&world.journal(), &[line]);
+    world.live("web", 8080, "1.0.0");
+    world.host.write(file, "");
+    world.host.ok("systemctl reload slotd.service");
+    expect_exit(&world.slotctl("status"), 0);
+    assert_eq!(world.host.ok("systemctl show -P MainPID slotd.service"), pid);
+}
+
 impl World {
     /// Begins `slotctl deploy` of such a release, waits until it is asked whether it is ready, and returns the
     /// deployment's id.

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
-use crate::deployment::{Said, Word};
-use crate::model::deployment::{Blame, Kind};
-use crate::model::{Code, Fault, Outcome, SlotName};
+use crate::deployment::{Said, words};
+use crate::model::deployment::{Blame, Ended, Kind};
+use crate::model::{Code, Fault, Outcome, Report, SlotName};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::{Answer, Ask};
-use super::deploy::{Wanted, new_report};
+use super::deploy::{Wanted, Word, new_report};
 use super::intake::{Job, Source};
 use super::intake_queue::{Bearer, Intake};
+use super::orphan::settings_are_gone;
+use super::queue::ended;
 
 /// How long systemd may take to tell the units' limits before a rollback is accepted without its bound.
 const BOUND_PATIENCE: Duration = Duration::from_secs(2);
@@ -53,7 +55,7 @@ impl<U: UnitControl> App<U> {
             Ask::Clear(slot, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, &caller));
             }
-            Ask::Settings(settings) => self.set(settings),
+            Ask::Settings(settings, rescan) => self.set(settings, rescan),
             Ask::Orphan => self.orphan(),
         }
     }
@@ -64,6 +66,7 @@ impl<U: UnitControl> App<U> {
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
+        self.check_pause()?;
         self.check_idle()?;
         Ok(self.accept(Kind::Deploy, slot, caller, message).await)
     }
@@ -88,6 +91,7 @@ impl<U: UnitControl> App<U> {
         if current.as_ref() == Some(&target) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: target });
         }
+        self.check_pause()?;
         self.check_idle()?;
         Ok(self.accept(Kind::Rollback, target, caller, request.message).await)
     }
@@ -99,11 +103,7 @@ impl<U: UnitControl> App<U> {
     }
 
     fn check_settings(&self) -> Result<(), ApiError> {
-        match self.orphaned {
-            true => Err(ApiError::new(Code::UnknownApp, format!("the settings file of {} is gone", self.name()))
-                .next(format!("restore /etc/slotd/apps/{}.toml", self.name()))),
-            false => Ok(()),
-        }
+        if self.orphaned { Err(settings_are_gone(self.name())) } else { Ok(()) }
     }
 
     /// Whether `slot` can be made live at all.
@@ -134,7 +134,7 @@ impl<U: UnitControl> App<U> {
             Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
-        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), ordered: true });
+        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), word: Word::Operators });
         Accepted::Deployment { id, kind, bound }
     }
 
@@ -161,17 +161,17 @@ impl<U: UnitControl> App<U> {
     }
 
     fn cancel(&mut self, caller: Caller, answer: Answer<Accepted>) {
-        if let Some(Wanted { report, .. }) = self.queued.take() {
-            let (id, kind) = (report.id.clone(), report.kind);
-            self.turn_down(&report.to);
-            let fault = Fault::new(Code::Cancelled, format!("cancelled by {} before it began", caller.name));
-            self.end_unbegun(report, Outcome::Cancelled, fault, Blame::Operator);
-            let _ = answer.send(Ok(Accepted::Deployment { id, kind, bound: None }));
+        let waits = self.queued.take().map(|wanted| wanted.report);
+        let is_due = self.retry_at.is_some() && !matches!(self.work, Work::Deploying(_));
+        if let Some(report) = waits.or_else(|| is_due.then(|| self.next_try()).flatten()) {
+            let _ = answer.send(self.cancel_unbegun(report, &caller));
             return;
         }
         let Work::Deploying(running) = &self.work else {
-            let error =
-                ApiError::new(Code::UnknownDeployment, format!("no deployment of {} is under way", self.name()));
+            let error = ApiError::new(
+                Code::UnknownDeployment,
+                format!("no deployment of {} is under way, waits or is tried again", self.name()),
+            );
             let _ = answer.send(Err(error.next(format!("slotctl history {}", self.name()))));
             return;
         };
@@ -179,7 +179,7 @@ impl<U: UnitControl> App<U> {
         let kind = running.shown.borrow().as_ref().map_or(Kind::Deploy, |report| report.kind);
         tokio::spawn(async move {
             let (told, heard) = tokio::sync::oneshot::channel();
-            let sent = words.send(Said { word: Word::Cancel, by: caller.name, answer: told }).await;
+            let sent = words.send(Said { word: words::Word::Cancel, by: caller.name, answer: told }).await;
             let result = match (sent, heard.await) {
                 (Ok(()), Ok(Ok(()))) => Ok(Accepted::Deployment { id, kind, bound: None }),
                 (Ok(()), Ok(Err(refused))) => {
@@ -189,6 +189,33 @@ impl<U: UnitControl> App<U> {
             };
             let _ = answer.send(result);
         });
+    }
+
+    /// Ends what waits for its turn, or the next try of what failed; it doesn't come back by itself, over a restart of
+    /// slotd neither.
+    fn cancel_unbegun(&mut self, report: Report, caller: &Caller) -> Result<Accepted, ApiError> {
+        let (id, to) = (report.id.clone(), report.to.clone());
+        let before = self.last.as_ref().filter(|_| report.attempt > 1).map(|last| last.id.clone());
+        self.retry_at = None;
+        self.turn_down(&to);
+        let (when, next) = match &before {
+            Some(before) => (
+                format!("before it was tried again, after {before} had failed"),
+                Some(format!("slotctl why {before}; slotctl activate {} {to}", self.name())),
+            ),
+            None => ("before it began".to_owned(), None),
+        };
+        let fault = Fault::new(Code::Cancelled, format!("cancelled by {} {when}", caller.name));
+        let ended = Ended { next, ..ended(Outcome::Cancelled, fault, Blame::Operator) };
+        let report = self.end_unbegun(report, ended, before.is_some());
+        if before.is_some() {
+            // What is asked whether to try again is this, not what failed.
+            self.last = Some(report);
+        }
+        match &self.unkept {
+            Some(fault) => Err(fault.clone().into()),
+            None => Ok(Accepted::Cancelled { id, to, again: before }),
+        }
     }
 
     /// An operator cancelled `slot` before it was tried: it would be the next choice again, so the mark is raised to it,

@@ -24,6 +24,7 @@ use super::ask::{Answer, Ask, View};
 use super::deploy::{Ground, Running, Wanted};
 use super::intake::{Place, Refused};
 use super::intake_queue::{Intake, Taking, end_of};
+use super::queue::ended;
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
@@ -32,8 +33,11 @@ const RECOVERY_RETRY: Duration = Duration::from_secs(10);
 /// How long recovery steps aside for a prune, which is short.
 const PRUNE_FIRST: Duration = Duration::from_secs(1);
 
+/// How often a paused app looks whether it still is: its mark is removed by a hand that tells nobody.
+const PAUSE_LOOK: Duration = Duration::from_secs(2);
+
 /// Questions that may wait for the task.
-const ASKS: usize = 64;
+pub(super) const ASKS: usize = 64;
 
 /// An app, as its task holds it.
 pub struct App<U: UnitControl> {
@@ -47,13 +51,17 @@ pub struct App<U: UnitControl> {
     pub(super) wanted: watch::Sender<Vec<SlotName>>,
     pub(super) intake: VecDeque<Intake>,
     pub(super) taking: Option<Taking>,
+    /// Of which deployment the record of the queue is, and why it couldn't be written.
+    pub(super) kept: Option<DeploymentId>,
+    pub(super) unkept: Option<Fault>,
     pub(super) last: Option<Report>,
     pub(super) number: u64,
     pub(super) retry_at: Option<Instant>,
     pub(super) recover_at: Option<Instant>,
     pub(super) live: LiveWatch<U>,
     pub(super) fault: Option<Fault>,
-    rescan: Duration,
+    /// It was told to rest when that was looked at last.
+    pub(super) paused: bool,
 }
 
 /// What is done to the slots: one thing at a time.
@@ -97,6 +105,7 @@ enum Woken {
     Retry,
     Recover,
     Live,
+    Paused,
 }
 
 impl<U: UnitControl> App<U> {
@@ -117,6 +126,8 @@ impl<U: UnitControl> App<U> {
             inbox,
             work: Work::Nothing,
             queued: None,
+            kept: None,
+            unkept: None,
             wanted: watch::Sender::new(Vec::new()),
             intake: VecDeque::new(),
             taking: None,
@@ -126,11 +137,11 @@ impl<U: UnitControl> App<U> {
             recover_at: None,
             live,
             fault: None,
-            rescan,
+            paused: false,
         }
     }
 
-    async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         self.begin().await;
         loop {
             match self.woken(&mut asked).await {
@@ -146,6 +157,8 @@ impl<U: UnitControl> App<U> {
                     self.choose();
                 }
                 Woken::Live => self.live_changed().await,
+                // Whether it still is is noticed below.
+                Woken::Paused => {}
             }
             self.go_on();
         }
@@ -161,11 +174,12 @@ impl<U: UnitControl> App<U> {
             () = at(self.retry_at) => Woken::Retry,
             () = at(self.recover_at) => Woken::Recover,
             () = self.live.changed() => Woken::Live,
+            () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Paused,
         }
     }
 
     /// What was left open comes first; then what ended last may have to be tried again.
-    async fn begin(&mut self) {
+    pub(super) async fn begin(&mut self) {
         let file = IntentFile::of(self.ground.store.layout());
         if let Err(error) = file.refill() {
             tracing::warn!(SLOTD_APP = self.name(), "no room is kept for the next intent: {error}");
@@ -183,6 +197,7 @@ impl<U: UnitControl> App<U> {
             // A kill between the close and the history leaves this one out.
             let _ = self.ground.shared.history.record(last).await;
         }
+        self.take_up(known).await;
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
@@ -224,8 +239,10 @@ impl<U: UnitControl> App<U> {
             return;
         }
         self.begin_intake();
+        self.notice_pause();
         self.share_wanted();
         if matches!(self.work, Work::Nothing)
+            && !self.paused
             && let Some(wanted) = self.queued.take()
         {
             self.start(wanted);
@@ -273,6 +290,7 @@ impl<U: UnitControl> App<U> {
             Ok(driven) => {
                 self.tell(&driven.report);
                 self.absolve(&driven.report);
+                self.unkeep(&driven.report.id);
                 self.last = Some(driven.report);
                 if driven.open {
                     self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
@@ -318,7 +336,7 @@ impl<U: UnitControl> App<U> {
         self.retry_at = None;
         if let Some(Wanted { report, .. }) = self.queued.take() {
             let fault = Fault::new(Code::UnknownApp, "the app's settings file was removed before it began");
-            self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
+            self.end_unbegun(report, ended(Outcome::Superseded, fault, Blame::Operator), false);
         }
     }
 
@@ -340,8 +358,8 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Takes other settings: what runs goes on by those it began with.
-    pub(super) fn set(&mut self, settings: Arc<crate::config::AppSettings>) {
-        self.inbox.set(InboxSettings::of(&settings, self.rescan));
+    pub(super) fn set(&mut self, settings: Arc<crate::config::AppSettings>, rescan: Duration) {
+        self.inbox.set(InboxSettings::of(&settings, rescan));
         self.place.settings = Arc::clone(&settings);
         self.ground.settings = settings;
         if self.orphaned {

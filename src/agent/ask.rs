@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -39,8 +40,8 @@ pub enum Ask {
     },
     /// Lift a quarantine.
     Clear(SlotName, Caller, Answer<()>),
-    /// Take other settings from now on.
-    Settings(Arc<AppSettings>),
+    /// Take other settings from now on, and look through the inbox as often as this.
+    Settings(Arc<AppSettings>, Duration),
     /// The settings file is gone: deploy nothing more.
     Orphan,
 }

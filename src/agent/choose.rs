@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::config::app::DeployMode;
 use crate::model::{SlotName, Version, VersionOrder};
@@ -20,6 +21,8 @@ pub struct Rules<'a> {
     pub mark: Option<&'a Version>,
     /// The live slot.
     pub current: Option<&'a SlotName>,
+    /// The mark that tells the app to rest, if it is there.
+    pub paused: Option<&'a Path>,
 }
 
 /// A slot that could go live.
@@ -46,6 +49,8 @@ pub enum NotLive {
     BelowMark(Version),
     /// A higher one goes instead.
     Lower(SlotName),
+    /// It would go, and waits until this mark is gone.
+    Paused(PathBuf),
 }
 
 /// The release that goes live now, if one does.
@@ -74,7 +79,7 @@ fn alone(ready: &Ready, rules: &Rules<'_>) -> Result<(), NotLive> {
         _ if rules.deploy == DeployMode::Manual => Err(NotLive::Manual),
         _ if version.is_pre_release() => Err(NotLive::PreRelease),
         Some(mark) => Err(NotLive::BelowMark(mark.clone())),
-        None => Ok(()),
+        None => rules.paused.map_or(Ok(()), |mark| Err(NotLive::Paused(mark.to_owned()))),
     }
 }
 
@@ -91,6 +96,7 @@ impl fmt::Display for NotLive {
             NotLive::PreRelease => f.write_str("it is a pre-release, and those never go live by themselves"),
             NotLive::BelowMark(mark) => write!(f, "it is not above {mark}, the highest ever live or tried"),
             NotLive::Lower(higher) => write!(f, "{higher} is higher and goes instead"),
+            NotLive::Paused(mark) => write!(f, "the app is paused: it waits until {} is removed", mark.display()),
         }
     }
 }
@@ -104,7 +110,7 @@ mod tests {
     }
 
     fn rules(mark: Option<&Version>) -> Rules<'_> {
-        Rules { deploy: DeployMode::Automatic, order: VersionOrder::Uapi, mark, current: None }
+        Rules { deploy: DeployMode::Automatic, order: VersionOrder::Uapi, mark, current: None, paused: None }
     }
 
     fn v(text: &str) -> Version {
@@ -135,6 +141,17 @@ mod tests {
         let ready = slots(&["1.0", "2.0.0-rc.1", "2.0~rc1"]);
         assert_eq!(automatic(&ready, &rules(None)).map(ToString::to_string).as_deref(), Some("1.0"));
         assert_eq!(why_not(&ready[1].slot, &ready, &rules(None)), Some(NotLive::PreRelease));
+    }
+
+    #[test]
+    fn what_would_go_waits_for_the_end_of_a_pause_and_nothing_else_is_said_to() {
+        let mark = v("2.0");
+        let paused = Rules { paused: Some(Path::new("/state/paused")), ..rules(Some(&mark)) };
+        let ready = slots(&["2.0", "2.1"]);
+        assert_eq!(automatic(&ready, &paused), None);
+        let told = why_not(&ready[1].slot, &ready, &paused).map(|why| why.to_string());
+        assert_eq!(told.as_deref(), Some("the app is paused: it waits until /state/paused is removed"));
+        assert_eq!(why_not(&ready[0].slot, &ready, &paused), Some(NotLive::BelowMark(mark.clone())));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -28,8 +29,20 @@ use super::shared::Shared;
 pub struct Wanted {
     /// What people are shown; its id is given.
     pub report: Report,
-    /// An operator named the slot: no release that comes by itself takes its place.
-    pub ordered: bool,
+    /// On whose word.
+    pub word: Word,
+}
+
+/// On whose word a deployment is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    /// Nobody's: it was chosen, or is tried again, and nobody was told its id.
+    Nobodys,
+    /// That of whoever brought the release, and was told the id: a higher one may take its place.
+    Bringers,
+    /// An operator's, who named the slot: no release that comes by itself takes its place.
+    Operators,
 }
 
 /// A deployment under way.

@@ -188,10 +188,10 @@ fn spool_in(place: &Place, job: &Job) -> Result<Spooled, Fault> {
 fn pack_directory(dir: &Path, spool: &Path) -> Result<Spooled, Fault> {
     let path = durable::aside_in(spool);
     let io = |error: std::io::Error| Fault::new(Code::FsIo, format!("failed to write {}: {error}", path.display()));
-    let mut file = std::fs::File::create_new(&path).map_err(io)?;
+    let mut file = spool::Guarded::create(&path, Reserve::default()).map_err(|error| error.fault())?;
     let options = pack::Options { format: Format::Tar, leave_out: pack::LeaveOut::Nothing, mtime: pack::DEFAULT_MTIME };
     let packed = pack::pack(dir, &mut file, options).map_err(|error| error.fault());
-    let synced = packed.and_then(|packed| file.sync_all().map(|()| packed).map_err(io));
+    let synced = packed.and_then(|packed| file.sync().map(|()| packed).map_err(io));
     if synced.is_err() {
         let _ = durable::remove_file(&path);
     }

@@ -149,6 +149,9 @@ impl<U: UnitControl> App<U> {
         };
         let slot = record.slot.clone();
         self.choose_for(by, Some((&slot, message)));
+        if self.queued.as_ref().is_some_and(|wanted| wanted.report.to == slot) {
+            self.promise_queued();
+        }
         let queued = self.queued.as_ref().map(|wanted| &wanted.report).filter(|report| report.to == slot);
         let running = match &self.work {
             Work::Deploying(running) if running.slots.last() == Some(&slot) => Some(running.id.clone()),

@@ -9,13 +9,16 @@ pub mod crash;
 pub mod deploy;
 pub mod intake;
 mod intake_queue;
+pub mod orphan;
 mod prune;
 mod queue;
 pub mod registry;
 pub mod retry;
 mod service;
 pub mod shared;
+mod status;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 mod view;
 pub mod watch;

@@ -1,5 +1,7 @@
 //! Which deployment comes next: the release that is chosen, the one place of the queue, and what is tried again.
 
+use std::path::PathBuf;
+
 use tokio::time::Instant;
 
 use crate::control::api::ApiError;
@@ -10,8 +12,9 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::choose::{self, Ready, Rules};
-use super::deploy::{Wanted, new_report};
+use super::deploy::{Wanted, Word, new_report};
 use super::retry::{self, Retry};
+use super::turn::Turn;
 
 impl<U: UnitControl> App<U> {
     /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
@@ -21,7 +24,7 @@ impl<U: UnitControl> App<U> {
 
     /// The same, on the word of whoever brought the newest release.
     pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
-        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.ordered) {
+        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.word == Word::Operators) {
             return;
         }
         let chosen = match self.automatic() {
@@ -44,11 +47,11 @@ impl<U: UnitControl> App<U> {
             return;
         }
         let id = self.next_id();
-        let (by, message) = match brought {
-            Some((_, message)) => (by, message),
-            None => ("automatic", None),
+        let (by, message, word) = match brought {
+            Some((_, message)) => (by, message, Word::Bringers),
+            None => ("automatic", None, Word::Nobodys),
         };
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), ordered: false });
+        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), word });
     }
 
     /// Whether the last deployment was that of `slot`, in vain. It may have ended before it raised the mark (a masked
@@ -70,13 +73,37 @@ impl<U: UnitControl> App<U> {
         let ready = self.ready()?;
         let mark = self.ground.store.mark().map_err(|error| error.fault())?;
         let current = self.ground.current();
+        let paused = self.pause_mark();
         let rules = Rules {
             deploy: self.ground.settings.deploy,
             order: self.ground.settings.versions,
             mark: mark.as_ref().map(|mark| &mark.highest),
             current: current.as_ref(),
+            paused: paused.as_deref(),
         };
         Ok(look(&ready, &rules))
+    }
+
+    /// The mark that tells the app to rest, if it is there.
+    pub(super) fn pause_mark(&self) -> Option<PathBuf> {
+        Some(self.ground.store.layout().paused()).filter(|mark| mark.exists())
+    }
+
+    /// Looks whether the app is told to rest; what waited for the end of that goes on.
+    pub(super) fn notice_pause(&mut self) {
+        let now = self.pause_mark().is_some();
+        let before = std::mem::replace(&mut self.paused, now);
+        if before && !now {
+            self.choose();
+        }
+    }
+
+    /// Refuses while the app is told to rest.
+    pub(super) fn check_pause(&self) -> Result<(), ApiError> {
+        let Some(mark) = self.pause_mark() else { return Ok(()) };
+        let (app, mark) = (self.name(), mark.display());
+        Err(ApiError::new(Code::AppPaused, format!("{app} is paused: it is told to rest by {mark}"))
+            .next(format!("rm {mark}; systemctl start {app}.service")))
     }
 
     /// The slots that could go live.
@@ -93,9 +120,13 @@ impl<U: UnitControl> App<U> {
     pub(super) fn queue(&mut self, wanted: Wanted) {
         self.retry_at = None;
         self.tell(&wanted.report);
-        if let Some(Wanted { report, .. }) = self.queued.replace(wanted) {
+        if let Some(Wanted { report, .. }) = self.queued.take() {
             self.supersede(report);
         }
+        if wanted.word != Word::Nobodys {
+            self.keep(&Turn::waiting(&wanted));
+        }
+        self.queued = Some(wanted);
         self.share_wanted();
     }
 
@@ -135,28 +166,30 @@ impl<U: UnitControl> App<U> {
         }
     }
 
+    /// The next try of what ended last.
+    pub(super) fn next_try(&mut self) -> Option<Report> {
+        let last = self.last.clone()?;
+        let again = new_report(self.next_id(), last.kind, last.to, &last.by, last.message);
+        Some(Report { attempt: last.attempt + 1, ..again })
+    }
+
     pub(super) fn retry(&mut self) {
         self.retry_at = None;
-        let Some(last) = self.last.clone() else { return };
+        let Some(last) = &self.last else { return };
         let gone = self.ground.store.record(&last.to).is_err();
         // What is under way or queued comes first, and what comes of it decides; a prune is only waited for.
         if gone || self.orphaned || self.ground.current().as_ref() == Some(&last.to) || self.is_deploying() {
             return;
         }
-        let id = self.next_id();
-        let report = Report {
-            attempt: last.attempt + 1,
-            message: last.message.clone(),
-            ..new_report(id, last.kind, last.to.clone(), &last.by, None)
-        };
+        let Some(report) = self.next_try() else { return };
         self.tell(&report);
-        self.queued = Some(Wanted { report, ordered: false });
+        self.queued = Some(Wanted { report, word: Word::Nobodys });
     }
 
     /// A queued deployment whose place was taken.
     fn supersede(&mut self, report: Report) {
         let fault = Fault::new(Code::Superseded, "a newer release took its place in the queue");
-        self.end_unbegun(report, Outcome::Superseded, fault, Blame::Operator);
+        self.end_unbegun(report, ended(Outcome::Superseded, fault, Blame::Operator), false);
     }
 
     /// A deployment that couldn't even be announced.
@@ -167,21 +200,18 @@ impl<U: UnitControl> App<U> {
             "{} is refused: {fault}",
             report.id
         );
-        self.last = Some(self.end_unbegun(report, Outcome::Failed, fault, Blame::Environment));
+        let ended = ended(Outcome::Failed, fault, Blame::Environment);
+        self.last = Some(self.end_unbegun(report, ended, true));
         self.plan_retry();
     }
 
-    /// Ends a deployment that never began, for people and the history; returns how it stands.
-    pub(super) fn end_unbegun(&mut self, report: Report, outcome: Outcome, fault: Fault, blame: Blame) -> Report {
-        let ended = Ended {
-            outcome,
-            fault: Some(fault),
-            blame: Some(blame),
-            at: Timestamp::now(),
-            next: None,
-            warnings: Vec::new(),
-        };
+    /// Ends a deployment that never began, for people, the history and the next start; returns how it stands. `last`: it
+    /// decides whether something is tried again.
+    pub(super) fn end_unbegun(&mut self, report: Report, ended: Ended, last: bool) -> Report {
         let report = Report { state: State::Done, ended: Some(ended), ..report };
+        if last || self.kept.as_ref() == Some(&report.id) {
+            self.keep(&Turn::over(&report, last));
+        }
         self.tell(&report);
         let (history, kept) = (self.ground.shared.history.clone(), report.clone());
         tokio::spawn(async move {
@@ -203,4 +233,9 @@ impl<U: UnitControl> App<U> {
         let coming = self.taking.iter().filter_map(|taking| taking.slot.clone());
         running.into_iter().chain(queued).chain(again).chain(coming).collect()
     }
+}
+
+/// How a deployment ends that never began.
+pub(super) fn ended(outcome: Outcome, fault: Fault, blame: Blame) -> Ended {
+    Ended { outcome, fault: Some(fault), blame: Some(blame), at: Timestamp::now(), next: None, warnings: Vec::new() }
 }

@@ -16,6 +16,7 @@ use crate::units::UnitControl;
 use super::app::{self, AppHandle};
 use super::ask::Ask;
 use super::deploy::Ground;
+use super::orphan;
 use super::shared::Shared;
 
 /// All apps. Clones are handles to the same.
@@ -23,7 +24,7 @@ use super::shared::Shared;
 pub struct Registry<U: UnitControl> {
     pub(super) shared: Shared<U>,
     hub: WatchHub,
-    rescan: Duration,
+    rescan: Arc<Mutex<Duration>>,
     pub(super) since: Timestamp,
     apps: Arc<Mutex<BTreeMap<AppName, AppHandle>>>,
     health: Arc<Mutex<BTreeMap<String, Fault>>>,
@@ -32,11 +33,23 @@ pub struct Registry<U: UnitControl> {
 impl<U: UnitControl> Registry<U> {
     /// No apps yet.
     pub fn new(shared: Shared<U>, hub: WatchHub, rescan: Duration) -> Self {
+        let rescan = Arc::new(Mutex::new(rescan));
         Registry { shared, hub, rescan, since: Timestamp::now(), apps: Arc::default(), health: Arc::default() }
     }
 
+    /// How often the inboxes are looked through though nothing was heard.
+    pub fn rescan(&self) -> Duration {
+        *lock(&self.rescan)
+    }
+
+    /// The same from the next [`Registry::load`] on.
+    pub fn set_rescan(&self, rescan: Duration) {
+        *lock(&self.rescan) = rescan;
+    }
+
     /// Brings the apps in line with their settings files: new ones begin, changed ones take the change, and those whose
-    /// file is gone deploy nothing more. One with a broken file keeps its last good settings, and health says so.
+    /// file is gone deploy nothing more; they are shown as long as they have slots. One with a broken file keeps its
+    /// last good settings, and health says so.
     pub async fn load(&self, loaded: Apps) {
         let broken: Vec<AppName> = loaded.broken.iter().filter_map(|broken| broken.name.clone()).collect();
         self.set_health(
@@ -60,15 +73,46 @@ impl<U: UnitControl> Registry<U> {
             // A task that is gone needs no telling.
             let _ = handle.asks.send(Ask::Orphan).await;
         }
+        for name in orphan::with_slots(&self.shared.state_dir, &self.shared.run_dir) {
+            // Nobody knows what a broken file would say; health tells of it.
+            let known = broken.contains(&name) || lock(&self.apps).contains_key(&name);
+            if !known {
+                self.begin_orphan(name);
+            }
+        }
     }
 
     async fn begin_or_change(&self, settings: AppSettings) {
         let (name, settings) = (settings.name.clone(), Arc::new(settings));
         let known = lock(&self.apps).get(&name).cloned();
         if let Some(handle) = known {
-            let _ = handle.asks.send(Ask::Settings(settings)).await;
+            let _ = handle.asks.send(Ask::Settings(settings, self.rescan())).await;
             return;
         }
+        let Some(store) = self.open(&name) else { return };
+        let ground = Ground { settings, store, shared: self.shared.clone() };
+        let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan());
+        lock(&self.apps).insert(name.clone(), handle);
+        self.miss(name, task);
+    }
+
+    /// An app that has slots and no settings file.
+    fn begin_orphan(&self, name: AppName) {
+        let Some(store) = self.open(&name) else { return };
+        match orphan::spawn(&name, store, self.shared.clone(), self.hub.clone()) {
+            Ok((handle, task)) => {
+                tracing::warn!(SLOTD_APP = name.as_str(), "{name} has slots and no settings file");
+                lock(&self.apps).insert(name.clone(), handle);
+                self.miss(name, task);
+            }
+            Err(fault) => {
+                lock(&self.health).insert(format!("state:{name}"), fault);
+            }
+        }
+    }
+
+    /// The app's slots; health says why they can't be opened.
+    fn open(&self, name: &AppName) -> Option<Arc<SlotStore>> {
         let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, name.clone());
         let key = format!("state:{name}");
         match SlotStore::open(layout) {
@@ -77,14 +121,12 @@ impl<U: UnitControl> Registry<U> {
                     tracing::warn!(SLOTD_APP = name.as_str(), "{warning}");
                 }
                 lock(&self.health).remove(&key);
-                let ground = Ground { settings, store: Arc::new(store), shared: self.shared.clone() };
-                let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan);
-                lock(&self.apps).insert(name.clone(), handle);
-                self.miss(name, task);
+                Some(Arc::new(store))
             }
             Err(error) => {
                 tracing::error!(SLOTD_APP = name.as_str(), "{name} can't be served: {error}");
                 lock(&self.health).insert(key, error.fault());
+                None
             }
         }
     }
@@ -128,6 +170,12 @@ impl<U: UnitControl> Registry<U> {
         let health = lock(&self.health);
         let broken = health.iter().find(|(key, _)| key.starts_with("config:") && key.ends_with(&name));
         broken.map(|(_, fault)| fault.clone())
+    }
+
+    /// One app more, whose task is a test's.
+    #[cfg(test)]
+    pub(super) fn put(&self, name: AppName, handle: AppHandle) {
+        lock(&self.apps).insert(name, handle);
     }
 
     /// All apps, by name.
@@ -180,7 +228,7 @@ mod tests {
         };
         let registry = Registry::new(shared, WatchHub::default(), Duration::from_secs(60));
         let (asks, mut asked) = mpsc::channel(4);
-        lock(&registry.apps).insert("web".parse().expect("a name"), AppHandle { asks });
+        registry.put("web".parse().expect("a name"), AppHandle { asks });
 
         let missing = crate::config::load_apps(&base.path().join("apps"), &Default::default());
         registry.load(missing).await;

@@ -6,19 +6,18 @@ use std::path::PathBuf;
 
 use tokio::sync::{broadcast, oneshot};
 
-use crate::config::app::DeployMode;
+use crate::artifact::Reserve;
+use crate::artifact::limits::look_for_room;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
     SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::deployment::facts::Side;
-use crate::deployment::host::is_awake;
 use crate::durable;
 use crate::model::slot::SlotState;
-use crate::model::{AppName, AppState, Code, DeploymentId, Fault, Report, SlotName};
-use crate::routes::{AnyRoute, Route as _};
-use crate::slots::{Entry, LinkState, Stored};
+use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName};
+use crate::slots::{Entry, Stored};
 use crate::units::UnitControl;
 
 use super::app::AppHandle;
@@ -26,7 +25,7 @@ use super::ask::{Answer, Ask, View};
 use super::registry::Registry;
 
 impl<U: UnitControl> Registry<U> {
-    async fn view(&self, app: &AppName) -> Result<View, ApiError> {
+    pub(super) async fn view(&self, app: &AppName) -> Result<View, ApiError> {
         self.get(app)?.view().await.ok_or_else(|| gone(app))
     }
 
@@ -35,87 +34,6 @@ impl<U: UnitControl> Registry<U> {
         let AppHandle { asks } = self.get(app)?;
         asks.send(ask(answer)).await.map_err(|_| gone(app))?;
         answered.await.map_err(|_| gone(app))?
-    }
-
-    async fn app_status(&self, app: &AppName, view: View) -> AppStatus {
-        let links = view.store.links().ok();
-        let slot = |of: &LinkState| of.slot().cloned();
-        let current = links.as_ref().and_then(|links| slot(&links.current));
-        let (state, units) = self.state(app, &view, current.as_ref()).await;
-        let broken = self.broken_file(app).map(|fault| {
-            let first = fault.message.lines().next().unwrap_or_default();
-            format!("its settings are those from before its file broke: {first} (slotctl check {app})")
-        });
-        AppStatus {
-            app: app.clone(),
-            state,
-            current,
-            fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
-            deploy: deploy_mode(view.settings.deploy).to_owned(),
-            strategy: view.settings.strategy.name.to_string(),
-            units,
-            deployment: view.deployment,
-            last: view.last,
-            waiting: view.waiting,
-            refused: view.refused,
-            notes: view.problem.iter().map(ToString::to_string).chain(broken).chain(view.notes).collect(),
-        }
-    }
-
-    /// The app's state, and its units as systemd has them.
-    async fn state(&self, app: &AppName, view: &View, current: Option<&SlotName>) -> (AppState, Vec<String>) {
-        let degraded = |fault: Fault| AppState::Degraded { fault: Box::new(fault) };
-        if view.orphaned {
-            return (AppState::Orphaned, Vec::new());
-        }
-        if let Some(fault) = &view.fault {
-            return (degraded(fault.clone()), Vec::new());
-        }
-        let Some(current) = current else { return (AppState::Empty, Vec::new()) };
-        let side = match view.store.record(current) {
-            Ok(record) => Side { slot: current.clone(), units: record.units },
-            Err(error) => return (degraded(error.fault()), Vec::new()),
-        };
-        let mut shown = Vec::new();
-        let mut down: Option<Fault> = None;
-        let mut runs = false;
-        for unit in side.unit_names() {
-            match self.shared.units.status(&unit).await {
-                Ok(status) => {
-                    let seen = status.seen(&unit);
-                    shown.push(format!("{unit} {}", seen.state));
-                    runs |= !status.is_down();
-                    if !status.is_up() {
-                        down.get_or_insert(Fault::new(Code::UnitExited, format!("{unit} is {}", seen.state)));
-                    }
-                }
-                Err(error) => {
-                    down.get_or_insert(Fault::new(Code::UnitControl, error.to_string()));
-                    runs = true;
-                }
-            }
-        }
-        if view.store.layout().paused().exists() {
-            return (AppState::Paused, shown);
-        }
-        let trouble = self.route_trouble(view).await;
-        let gate = self.shared.units.status(&app.gate_unit()).await.ok();
-        let state = match (&view.crash_loop, down) {
-            (Some(fault), _) => degraded(fault.clone()),
-            // It serves, and its next restart would be an outage.
-            (None, None) => trouble.map_or(AppState::Online, degraded),
-            (None, Some(_)) if !runs && !gate.as_ref().is_some_and(is_awake) => AppState::Stopped,
-            // In mid-deployment the old slot may be down on purpose; the deployment is shown beside the state.
-            (None, Some(fault)) => degraded(fault),
-        };
-        (state, shown)
-    }
-
-    /// What is wrong with the app's route, though its users may not have noticed yet.
-    async fn route_trouble(&self, view: &View) -> Option<Fault> {
-        let settings = &view.settings;
-        let route = AnyRoute::new(settings, view.store.layout(), self.shared.units.clone());
-        route.observe().await.map_or_else(Some, |observed| observed.trouble)
     }
 }
 
@@ -179,6 +97,12 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
         Ok(self.view(app).await?.settings.limits.packed_bytes)
+    }
+
+    async fn upload_room(&self, app: &AppName, bytes: u64) -> Result<(), ApiError> {
+        self.get(app)?;
+        let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, app.clone());
+        look_for_room(&layout.spool(), bytes, Reserve::default()).map_err(|error| error.fault().into())
     }
 
     async fn upload_path(&self, app: &AppName) -> Result<PathBuf, ApiError> {
@@ -293,13 +217,6 @@ fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) 
         by: origin.map(|origin| origin.by.clone()).unwrap_or_default(),
         message: origin.and_then(|origin| origin.message.clone()),
         commit,
-    }
-}
-
-fn deploy_mode(mode: DeployMode) -> &'static str {
-    match mode {
-        DeployMode::Automatic => "automatic",
-        DeployMode::Manual => "manual",
     }
 }
 

@@ -2,6 +2,11 @@
 //!
 //! Longer than other files: the stories share one site, and are read side by side.
 
+mod orphans;
+mod pauses;
+mod states;
+mod turns;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +15,7 @@ use tokio::time::Instant;
 
 use super::app::{self, App, AppHandle, Work};
 use super::ask::{Ask, View};
-use super::deploy::{Ground, Wanted, new_report};
+use super::deploy::{Ground, Wanted, Word, new_report};
 use super::shared::{Events, Shared, intakes};
 use crate::control::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, Pruned, UploadQuery, Uploaded};
 use crate::control::service::Caller;
@@ -127,7 +132,8 @@ fn failed(site: &Site, version: &str, blame: Blame) -> Report {
 
 fn wanted(app: &mut App<FakeUnits>, version: &str, ordered: bool) -> Wanted {
     let id = app.next_id();
-    Wanted { report: new_report(id, Kind::Deploy, slot(version), "ann", None), ordered }
+    let word = if ordered { Word::Operators } else { Word::Nobodys };
+    Wanted { report: new_report(id, Kind::Deploy, slot(version), "ann", None), word }
 }
 
 #[tokio::test]
@@ -325,7 +331,7 @@ async fn a_retry_waits_for_a_prune_and_gives_way_to_a_word() {
     app.plan_retry();
     assert!(app.wanted_slots().contains(&slot("2")), "no prune takes what is to be tried again");
     app.retry();
-    assert_eq!(app.queued.as_ref().map(|wanted| (wanted.report.attempt, wanted.ordered)), Some((2, false)));
+    assert_eq!(app.queued.as_ref().map(|wanted| (wanted.report.attempt, wanted.word)), Some((2, Word::Nobodys)));
     let word = wanted(&mut app, "3", true);
     app.queue(word);
     app.retry();

@@ -8,6 +8,8 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
+use super::choose::{self, Rules};
+use super::orphan;
 use super::retry::{self, Retry};
 
 impl<U: UnitControl> App<U> {
@@ -28,8 +30,14 @@ impl<U: UnitControl> App<U> {
             refused: self.refused(),
             fault: self.fault.clone(),
             problem: self.inbox.problem().cloned(),
-            notes: vec!["accepts unsigned artifacts from whoever can write to its inbox".into()],
+            notes: self.notes(),
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
+        let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
+        std::iter::once(unsigned).chain(self.unkept.as_ref().map(ToString::to_string)).collect()
     }
 
     /// What waits, with its reason.
@@ -40,20 +48,39 @@ impl<U: UnitControl> App<U> {
         let turns = self.intake.iter().enumerate();
         let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
         let queued = self.queued.iter().map(|wanted| {
-            item(&wanted.report.to.to_string(), format!("{} waits for the one under way", wanted.report.id))
+            let why = match (&self.work, self.pause_mark()) {
+                (Work::Nothing, Some(mark)) => format!("waits: the app is paused until {} is removed", mark.display()),
+                _ => "waits for the one under way".to_owned(),
+            };
+            item(&wanted.report.to.to_string(), format!("{} {why}", wanted.report.id))
         });
         let retry = self.retry_at.zip(self.last.as_ref()).map(|(at, last)| {
             let rest = at.saturating_duration_since(Instant::now()).as_secs();
-            item(&last.to.to_string(), format!("is tried again in {rest} s, for the {} time", nth(last.attempt + 1)))
+            let time = nth(last.attempt + 1);
+            let reason =
+                format!("is tried again in {rest} s, for the {time} time, unless `slotctl cancel {}`", self.name());
+            item(&last.to.to_string(), reason)
         });
         files
             .chain(taking)
             .chain(turns)
             .chain(queued)
+            .chain(self.paused())
             .chain(retry)
             .chain(self.exhausted())
             .chain(self.left_open())
             .collect()
+    }
+
+    /// What would go live by itself if the app weren't told to rest.
+    fn paused(&self) -> Option<WaitingItem> {
+        self.pause_mark()?;
+        let waits = self.with_rules(|ready, rules| {
+            let chosen = choose::automatic(ready, &Rules { paused: None, ..*rules })?;
+            Some((chosen.to_string(), choose::why_not(chosen, ready, rules)?.to_string()))
+        });
+        let (what, reason) = waits.ok()??;
+        Some(WaitingItem { what, reason })
     }
 
     /// What was tried often enough: nothing but an operator's word brings it back.

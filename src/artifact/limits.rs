@@ -16,8 +16,8 @@ pub const RATIO_FROM_BYTES: u64 = 10 << 20;
 pub const OVERHEAD_BYTES: u64 = 16 << 10;
 /// Bytes of all paths and targets together, which stay in memory: 500 for each of 500,000 entries.
 pub const MAX_NAME_BYTES: u64 = 256 << 20;
-/// Between two looks at the free space while unpacking.
-const LOOK_AGAIN_BYTES: u64 = 64 << 20;
+/// Between two looks at the free space while something is written: a part of the reserve, which must not go in between.
+const LOOK_AGAIN_BYTES: u64 = 16 << 20;
 
 /// Bounds on one artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,8 +203,14 @@ pub(super) struct Room {
 impl Room {
     /// Looks whether `bytes` and one entry have room on the file system of `dir`.
     pub(super) fn first_look(dir: &Path, bytes: u64, reserve: Reserve) -> Result<Self, ArtifactError> {
-        look(dir, bytes, reserve)?;
+        look_for_room(dir, bytes, reserve)?;
         Ok(Room { reserve, since: 0 })
+    }
+
+    /// The same, with another reserve.
+    #[cfg(test)]
+    pub(super) fn with(self, reserve: Reserve) -> Self {
+        Room { reserve, ..self }
     }
 
     /// `bytes` are about to be written; looks again if it is time to.
@@ -215,11 +221,15 @@ impl Room {
             return Ok(());
         }
         self.since = 0;
-        look(dir, bytes, self.reserve)
+        look_for_room(dir, bytes, self.reserve)
     }
 }
 
-fn look(dir: &Path, bytes: u64, reserve: Reserve) -> Result<(), ArtifactError> {
+/// Whether `bytes` more have room on the file system of `dir`, and the reserve stays.
+///
+/// # Errors
+/// `disk.full`, or `fs.io` where that can't be told.
+pub fn look_for_room(dir: &Path, bytes: u64, reserve: Reserve) -> Result<(), ArtifactError> {
     let stat = rustix::fs::statvfs(dir).map_err(ArtifactError::os("ask the free space of", dir))?;
     let no_room = |unit, free, needed| ArtifactError::NoRoom { path: dir.to_owned(), unit, free, needed };
     let (free, needed) = (stat.f_bavail.saturating_mul(stat.f_frsize), bytes.saturating_add(reserve.bytes));

@@ -59,13 +59,14 @@ fn copy_watched(source: &Path, spool: &Path, limit: u64, between: &mut dyn FnMut
     if bytes > limit {
         return Err(LimitError::Packed { bytes, limit }.into());
     }
-    Room::first_look(spool, bytes, Reserve::default())?;
+    let room = Room::first_look(spool, bytes, Reserve::default())?;
     let (path, copy) = new_file(spool)?;
     let swept = Sweep(Some(&path));
     let (digest, copied) = copy_bytes(
         File::from(file.try_clone().map_err(ArtifactError::io("open", source))?),
         copy,
         bytes,
+        room,
         source,
         &path,
     )?;
@@ -101,6 +102,7 @@ fn copy_bytes(
     mut source: File,
     mut copy: File,
     expected: u64,
+    mut room: Room,
     from: &Path,
     to: &Path,
 ) -> Result<(Digest, u64), ArtifactError> {
@@ -123,11 +125,60 @@ fn copy_bytes(
                     .about(&shown(from.as_os_str().as_encoded_bytes())));
             }
         };
+        if !is_clone {
+            // Others write to the same disk meanwhile.
+            room.before(parent(to), read as u64)?;
+        }
         count.write_all(&buffer[..read]).map_err(ArtifactError::io("write", to))?;
     }
     let counted = count.finish();
     copy.sync_all().map_err(ArtifactError::io("flush", to))?;
     Ok(counted)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// A new file of the spool that is written piece by piece: it fails with `disk.full` before the reserve is used up.
+#[derive(Debug)]
+pub struct Guarded {
+    file: File,
+    dir: PathBuf,
+    room: Room,
+}
+
+impl Guarded {
+    /// An empty one at `path`, where nothing is yet.
+    ///
+    /// # Errors
+    /// `disk.full`, `fs.io`.
+    pub fn create(path: &Path, reserve: Reserve) -> Result<Self, ArtifactError> {
+        let dir = parent(path).to_owned();
+        let room = Room::first_look(&dir, 0, reserve)?;
+        let file = File::create_new(path).map_err(ArtifactError::io("create", path))?;
+        Ok(Guarded { file, dir, room })
+    }
+
+    /// Flushes it to the disk.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+impl Write for Guarded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.room.before(&self.dir, bytes.len() as u64);
+        room.map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error.to_string()))?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Whether the dropped file stood still from its opening to the end of the copy.
@@ -262,6 +313,22 @@ mod tests {
         assert_eq!((spooled.bytes, fs::read(&spooled.path).expect("read")), (3, b"abc".to_vec()));
         assert_eq!(digest_of(&drop).expect("digest"), (spooled.digest, 3));
         assert_ne!(copy_in(&drop, &spool, 3).expect("again").path, spooled.path);
+    }
+
+    #[test]
+    fn what_is_written_piece_by_piece_leaves_the_reserve() {
+        let (_dir, _, spool) = world();
+        let none = Reserve { bytes: 0, inodes: 0 };
+        let mut file = Guarded::create(&spool.join("one"), none).expect("room");
+        // As if others had taken the rest meanwhile.
+        file.room = Room::first_look(&spool, 0, none).expect("room").with(Reserve { bytes: u64::MAX, inodes: 0 });
+        let piece = vec![0; 1 << 20];
+        let refused = (0..64).find_map(|_| file.write_all(&piece).err()).expect("looked again within 64 MiB");
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert!(file.file.metadata().expect("a size").len() < 17 << 20);
+        let full = Reserve { bytes: u64::MAX, inodes: 0 };
+        assert_eq!(Guarded::create(&spool.join("two"), full).map(drop).expect_err("full").code(), Code::DiskFull);
+        assert!(!spool.join("two").exists());
     }
 
     #[test]

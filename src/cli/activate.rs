@@ -74,7 +74,7 @@ pub async fn rollback(args: RollbackArgs, context: &Context<'_>) -> Result<Endin
     see_through(&app, accepted, no_wait, context).await
 }
 
-/// Stops the deployment under way.
+/// Stops the deployment under way, or what waits.
 pub async fn cancel(CancelArgs { app }: CancelArgs, context: &Context<'_>) -> Result<Ending, Failure> {
     let accepted: Accepted =
         context.client.post(&format!("/v1/apps/{app}/cancel")).await.during(format!("cancel {app}"))?;
@@ -84,6 +84,13 @@ pub async fn cancel(CancelArgs { app }: CancelArgs, context: &Context<'_>) -> Re
         Accepted::Deployment { id, bound, .. } => {
             context.out.line(format!("{id} is being undone{}", at_most(bound)));
             context.out.line(format!("  next: slotctl status {app}"));
+        }
+        Accepted::Cancelled { id, to, again: None } => {
+            context.out.line(format!("{id} is cancelled before it began: {to} doesn't go live by it"));
+        }
+        Accepted::Cancelled { id, to, again: Some(before) } => {
+            context.out.line(format!("{id} is cancelled before it began: {to} isn't tried again after {before}"));
+            context.out.line(format!("  next: slotctl why {before}"));
         }
     }
     Ok(Exit::Ok.into())
@@ -106,6 +113,8 @@ async fn see_through(
             out.line(format!("{id}{}", at_most(bound)));
             if no_wait { Ok(Exit::Ok.into()) } else { wait::follow(&id, context).await }
         }
+        // No daemon answers these two with it; its end is told as any other's.
+        Accepted::Cancelled { id, .. } => wait::follow(&id, context).await,
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Command {
     Activate(activate::ActivateArgs),
     /// Go back to the fallback, or to another slot
     Rollback(activate::RollbackArgs),
-    /// Stop an app's deployment under way and undo it
+    /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
     Cancel(activate::CancelArgs),
     /// Releases that failed by their own fault
     Quarantine(quarantine::Args),

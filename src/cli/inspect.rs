@@ -7,7 +7,7 @@ use crate::model::{AppName, Exit, SlotName, SlotState, Timestamp};
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::text::{plain, size, when};
-use super::why::evidence_lines;
+use super::why::{JOURNAL_LINES, evidence_lines};
 
 /// `slotctl inspect`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub async fn run(Args { app, version }: Args, context: &Context<'_>) -> Result<E
         _ => None,
     };
     if let Some(fault) = fault {
-        evidence_lines(fault).iter().for_each(|line| out.line(line));
+        evidence_lines(fault, JOURNAL_LINES).iter().for_each(|line| out.line(line));
     }
     if detail.quarantine.is_some() {
         out.fields(&[("next", format!("slotctl quarantine clear {app} {version}"))]);

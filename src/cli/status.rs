@@ -77,6 +77,9 @@ fn show_daemon(status: &DaemonStatus, out: &Output, now: Timestamp) {
                 .iter()
                 .map(|item| format!("refused: {}: {}", plain(&item.file), plain(&item.fault.to_string()))),
         );
+        if app.state == AppState::Orphaned {
+            lines.push(format!("orphaned: its settings file is gone; next: {}", restore(&app.app)));
+        }
         if !lines.is_empty() || !is_well(app) {
             out.line(format!("\n{}: slotctl why {}", app.app, app.app));
             lines.iter().for_each(|line| out.line(format!("  {line}")));
@@ -84,10 +87,24 @@ fn show_daemon(status: &DaemonStatus, out: &Output, now: Timestamp) {
     }
 }
 
+/// What brings an app back whose settings file is gone.
+pub fn restore(app: &AppName) -> String {
+    format!("restore /etc/slotd/apps/{app}.toml; slotctl check {app}")
+}
+
+/// "web: online on 1.4.2".
+pub fn headline(app: &AppStatus) -> String {
+    let live = match (&app.current, &app.state) {
+        (None, _) => String::new(),
+        (Some(slot), AppState::Deploying) => format!(", {slot} was live"),
+        (Some(slot), _) => format!(" on {slot}"),
+    };
+    format!("{}: {}{live}", app.app, app.state.word())
+}
+
 /// One app, a fact a line.
 fn show_app(app: &AppStatus, out: &Output, now: Timestamp) {
-    let live = app.current.as_ref().map(|slot| format!(" on {slot}")).unwrap_or_default();
-    out.line(format!("{}: {}{live}", app.app, app.state.word()));
+    out.line(headline(app));
     let mut fields = vec![];
     if let AppState::Degraded { fault } = &app.state {
         fields.push(("because", plain(&fault.to_string())));
@@ -107,8 +124,10 @@ fn show_app(app: &AppStatus, out: &Output, now: Timestamp) {
         fields.push(("refused", format!("{}: {}", plain(&item.file), plain(&item.fault.to_string()))));
     }
     fields.extend(app.notes.iter().map(|note| ("note", plain(note))));
-    if !is_well(app) {
-        fields.push(("next", format!("slotctl why {}", app.app)));
+    match &app.state {
+        AppState::Orphaned => fields.push(("next", restore(&app.app))),
+        _ if !is_well(app) => fields.push(("next", format!("slotctl why {}", app.app))),
+        _ => {}
     }
     out.fields(&fields);
 }

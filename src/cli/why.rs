@@ -3,15 +3,30 @@
 
 use crate::control::api::{ApiError, AppStatus};
 use crate::model::deployment::Ended;
-use crate::model::evidence::{JournalLine, ProbeSeen, UnitSeen};
+use crate::model::evidence::{JournalLine, ProbeSeen, UnitSeen, cut};
 use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Outcome, Report, State, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::output::field_line;
-use super::status::under_way;
+use super::status::{headline, restore, under_way};
 use super::text::{clock, plain, when};
 use super::wait::{failed_step, is_telling, step_line, verb};
+
+/// What a terminal shows at once: all that `why` says of an app has room in it.
+const SCREEN_LINES: usize = 40;
+
+/// Lines of a run's journal that are shown: where a program died is told by the last ones.
+pub const JOURNAL_LINES: usize = 12;
+
+/// Steps that are shown, the last ones.
+const STEPS: usize = 6;
+
+/// Files, releases and warnings of a kind that are shown.
+const ITEMS: usize = 3;
+
+/// Bytes of a line that somebody else wrote.
+const LINE_BYTES: usize = 240;
 
 /// `slotctl why`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +44,7 @@ pub async fn run(Args { what }: Args, context: &Context<'_>) -> Result<Ending, F
         match context.client.get::<Report>(&format!("/v1/deployments/{id}")).await {
             Ok(report) => {
                 context.out.document(&report);
-                deployment(&report, now).iter().for_each(|line| context.out.line(line));
+                deployment(&report, now, JOURNAL_LINES).iter().for_each(|line| context.out.line(line));
                 return Ok(Exit::Ok.into());
             }
             // It may be an app: web-2.
@@ -50,35 +65,73 @@ pub async fn run(Args { what }: Args, context: &Context<'_>) -> Result<Ending, F
     Ok(Exit::Ok.into())
 }
 
-/// Why an app is as it is.
+/// Why an app is as it is. What is the matter now stands in full, what was before it in brief.
 fn app(status: &AppStatus, now: Timestamp) -> Vec<String> {
-    let live = status.current.as_ref().map(|slot| format!(" on {slot}")).unwrap_or_default();
-    let mut lines = vec![format!("{}: {}{live}", status.app, status.state.word())];
-    if let AppState::Degraded { fault } = &status.state {
+    let mut lines = vec![headline(status)];
+    let mut reports = status.deployment.iter().chain(&status.last).peekable();
+    let fault = match &status.state {
+        AppState::Degraded { fault } => Some(fault),
+        _ => None,
+    };
+    if status.state == AppState::Orphaned {
+        lines.push(field("cause", "its settings file is gone; what is live stays so, and nothing else is done".into()));
+        lines.push(field("next", restore(&status.app)));
+    }
+    if let Some(fault) = fault {
         lines.push(field("cause", plain(&fault.to_string())));
-        lines.extend(evidence_lines(fault));
+        lines.extend(evidence_lines(fault, JOURNAL_LINES));
         let verb = if status.fallback.is_some() { "rollback" } else { "logs" };
         lines.push(field("next", format!("slotctl {verb} {}", status.app)));
     }
-    for item in &status.waiting {
-        lines.push(field("waiting", format!("{}: {}", plain(&item.what), plain(&item.reason))));
-    }
-    for item in &status.refused {
-        lines.push(field("refused", format!("{}: {}", plain(&item.file), plain(&item.fault.to_string()))));
-        lines.extend(evidence_lines(&item.fault));
-    }
-    for report in status.deployment.iter().chain(&status.last) {
+    let waiting = status.waiting.iter().map(|item| format!("{}: {}", plain(&item.what), plain(&item.reason)));
+    lines.extend(some("waiting", waiting.collect(), &status.app));
+    let refused = status.refused.iter().map(|item| {
+        let at = item.fault.evidence.entry.as_ref().map(|entry| format!(", at {}", plain(entry))).unwrap_or_default();
+        format!("{}: {}{at}", plain(&item.file), plain(&item.fault.to_string()))
+    });
+    lines.extend(some("refused", refused.collect(), &status.app));
+    if let Some(report) = reports.next_if(|_| fault.is_none()) {
         lines.push(String::new());
-        lines.extend(deployment(report, now));
+        // The journal takes what room is left.
+        let others = lines.len() + deployment(report, now, 0).len();
+        lines.extend(deployment(report, now, SCREEN_LINES.saturating_sub(others).min(JOURNAL_LINES)));
+    }
+    for report in reports {
+        lines.push(String::new());
+        lines.extend(brief(report));
     }
     lines
 }
 
-/// Why a deployment ended as it did, or where it stands.
-fn deployment(report: &Report, now: Timestamp) -> Vec<String> {
+/// The first few of them, and how many more there are.
+fn some(label: &str, items: Vec<String>, app: &AppName) -> Vec<String> {
+    let more = items.len().saturating_sub(ITEMS);
+    let mut lines: Vec<String> = items.into_iter().take(ITEMS).map(|item| field(label, item)).collect();
+    if more > 0 {
+        lines.push(field(label, format!("and {more} more: slotctl status {app}")));
+    }
+    lines
+}
+
+/// How a deployment ended, and where the rest is told.
+fn brief(report: &Report) -> Vec<String> {
+    let mut lines = vec![title(report)];
+    if let Some(fault) = report.ended.as_ref().and_then(|ended| ended.fault.as_ref()) {
+        lines.push(field("cause", plain(&fault.to_string())));
+        lines.push(field("next", format!("slotctl why {}", report.id)));
+    }
+    lines
+}
+
+fn title(report: &Report) -> String {
     let over = report.from.as_ref().map(|from| format!(" over {from}")).unwrap_or_default();
     let result = report.ended.as_ref().map_or(report.state.as_str(), |ended| ended.outcome.as_str());
-    let mut lines = vec![format!("{}: {} {}{over}: {result}", report.id, verb(report.kind), report.to)];
+    format!("{}: {} {}{over}: {result}", report.id, verb(report.kind), report.to)
+}
+
+/// Why a deployment ended as it did, or where it stands, with so many lines of the journal.
+fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
+    let mut lines = vec![title(report)];
     if report.ended.is_none() {
         lines.push(field("stands at", under_way(report, now)));
     }
@@ -87,12 +140,15 @@ fn deployment(report: &Report, now: Timestamp) -> Vec<String> {
     }
     if let Some(fault) = report.ended.as_ref().and_then(|ended| ended.fault.as_ref()) {
         lines.push(field("cause", plain(&fault.to_string())));
-        lines.extend(evidence_lines(fault));
+        lines.extend(evidence_lines(fault, journal));
     }
     if let Some(ended) = &report.ended {
         lines.push(field("slotd", deed(report, ended)));
         lines.extend(ended.blame.map(|blame| field("blame", blame_text(blame).to_owned())));
-        lines.extend(ended.warnings.iter().map(|warning| field("warning", plain(warning))));
+        lines.extend(ended.warnings.iter().take(ITEMS).map(|warning| field("warning", plain(warning))));
+        if let Some(more) = ended.warnings.len().checked_sub(ITEMS).filter(|more| *more > 0) {
+            lines.push(field("warning", format!("and {more} more; --json shows them")));
+        }
     }
     let attempt = if report.attempt > 1 { format!(", attempt {}", report.attempt) } else { String::new() };
     let message = report.message.as_ref().map(|text| format!(": {}", plain(text))).unwrap_or_default();
@@ -100,9 +156,12 @@ fn deployment(report: &Report, now: Timestamp) -> Vec<String> {
     if !report.steps.is_empty() {
         lines.push(field("steps", String::new()));
         let telling: Vec<_> = report.steps.iter().filter(|step| is_telling(step)).collect();
-        lines.extend(telling.iter().map(|step| format!("  {}", step_line(step))));
-        match report.steps.len() - telling.len() {
+        // How it came to its end is told by the last ones.
+        let shown = &telling[telling.len().saturating_sub(STEPS)..];
+        lines.extend(shown.iter().map(|step| format!("  {}", step_line(step))));
+        match report.steps.len() - shown.len() {
             0 => {}
+            more if telling.len() > shown.len() => lines.push(format!("    and {more} others; --json shows them")),
             more => lines.push(format!("    and {more} that took no time; --json shows them")),
         }
     }
@@ -110,14 +169,14 @@ fn deployment(report: &Report, now: Timestamp) -> Vec<String> {
     lines
 }
 
-/// What was seen: the probe's last answer, the unit's end, its journal, the entry.
-pub fn evidence_lines(fault: &Fault) -> Vec<String> {
+/// What was seen: the probe's last answer, the unit's end, the last lines of its journal, the entry.
+pub fn evidence_lines(fault: &Fault, journal: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let evidence = &fault.evidence;
     if let Some(ProbeSeen { probe, asked, instance, attempts, last, at }) = &evidence.probe {
         let probe = asked.as_ref().unwrap_or(probe);
         lines.push(field("probe", format!("{} of {instance}, {attempts} attempts", plain(probe))));
-        lines.push(field("last answer", format!("{} (at {}Z)", plain(last), clock(*at))));
+        lines.push(field("last answer", format!("{} (at {}Z)", shortened(last), clock(*at))));
     }
     if let Some(unit) = &evidence.unit {
         lines.push(field("unit", unit_text(unit)));
@@ -125,11 +184,20 @@ pub fn evidence_lines(fault: &Fault) -> Vec<String> {
     lines.extend(evidence.entry.as_ref().map(|entry| field("at", plain(entry))));
     if !evidence.journal.is_empty() {
         let run = evidence.unit.as_ref().and_then(|unit| unit.invocation.as_ref());
-        let run = run.map(|id| format!("of run {}", plain(id))).unwrap_or_default();
-        lines.push(field("journal", run));
-        lines.extend(evidence.journal.iter().map(journal_line));
+        lines.push(field("journal", run.map(|id| format!("of run {}", plain(id))).unwrap_or_default()));
+        let earlier = evidence.journal.len().saturating_sub(journal);
+        if earlier > 0 {
+            let all = run.map(|id| format!("; all: journalctl _SYSTEMD_INVOCATION_ID={}", plain(id)));
+            lines.push(format!("    {earlier} earlier lines in --json{}", all.unwrap_or_default()));
+        }
+        lines.extend(evidence.journal[earlier..].iter().map(journal_line));
     }
     lines
+}
+
+/// Text from elsewhere, of which the beginning tells enough.
+fn shortened(text: &str) -> String {
+    cut(&plain(text), LINE_BYTES)
 }
 
 fn unit_text(unit: &UnitSeen) -> String {
@@ -149,7 +217,7 @@ fn journal_line(line: &JournalLine) -> String {
         4 => "warn",
         _ => "",
     };
-    format!("    {} {priority:<5}{}: {}", clock(line.at), plain(&line.source), plain(&line.text))
+    format!("    {} {priority:<5}{}: {}", clock(line.at), plain(&line.source), shortened(&line.text))
 }
 
 /// What slotd did about it.

@@ -190,6 +190,16 @@ pub enum Accepted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bound: Option<String>,
     },
+    /// It was cancelled before it began: nothing had to be undone.
+    Cancelled {
+        /// Its id.
+        id: DeploymentId,
+        /// The slot that doesn't go live by it.
+        to: SlotName,
+        /// The deployment after which it would have been tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<DeploymentId>,
+    },
 }
 
 /// Query of `POST /v1/apps/APP/artifacts?file=…`, whose body is the artifact.

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use axum::Json;
 use axum::body::Body;
@@ -15,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use crate::model::{AppName, Code};
 
 use super::api::{ApiError, UploadQuery, Uploaded};
-use super::limits::Limits;
+use super::limits::{LOOK_FOR_ROOM_BYTES, Limits};
 use super::peer::Peer;
 use super::service::Service;
 use super::table::Shared;
@@ -40,8 +41,14 @@ pub async fn upload<S: Service>(
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(too_large(limit));
     }
+    shared.service.upload_room(&app, announced.unwrap_or_default()).await?;
     let mut arriving = Arriving::create(shared.service.upload_path(&app).await?).await?;
-    arriving.take_in(body, limit, shared.limits).await?;
+    let (service, of) = (shared.service.clone(), app.clone());
+    let room: LookForRoom = Box::new(move || {
+        let (service, of) = (service.clone(), of.clone());
+        Box::pin(async move { service.upload_room(&of, 0).await })
+    });
+    arriving.take_in(body, limit, shared.limits, room).await?;
     detached(async move {
         let path = arriving.handed_over();
         shared.service.upload(&app, path, query, peer.caller).await
@@ -49,6 +56,9 @@ pub async fn upload<S: Service>(
     .await
     .map(Json)
 }
+
+/// Asks whether there is room for more.
+type LookForRoom = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send>> + Send + Sync>;
 
 /// A file whose bytes are on their way; removed unless it is handed over.
 struct Arriving {
@@ -63,14 +73,21 @@ impl Arriving {
         Ok(Arriving { path: Some(path), file })
     }
 
-    /// Writes the body down, within the limits of size and time.
-    async fn take_in(&mut self, body: Body, limit: u64, limits: Limits) -> Result<(), ApiError> {
+    /// Writes the body down, within the limits of size, time and room.
+    async fn take_in(&mut self, body: Body, limit: u64, limits: Limits, room: LookForRoom) -> Result<(), ApiError> {
         let late = || invalid("the artifact came too slowly: the upload was given up");
-        tokio::time::timeout(limits.upload, self.take_pieces(body, limit, limits)).await.unwrap_or_else(|_| Err(late()))
+        let pieces = self.take_pieces(body, limit, limits, room);
+        tokio::time::timeout(limits.upload, pieces).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn take_pieces(&mut self, mut body: Body, limit: u64, limits: Limits) -> Result<(), ApiError> {
-        let mut left = limit;
+    async fn take_pieces(
+        &mut self,
+        mut body: Body,
+        limit: u64,
+        limits: Limits,
+        room: LookForRoom,
+    ) -> Result<(), ApiError> {
+        let (mut left, mut since) = (limit, 0);
         loop {
             let Ok(piece) = tokio::time::timeout(limits.upload_pause, body.frame()).await else {
                 let pause = humantime::format_duration(limits.upload_pause);
@@ -80,6 +97,13 @@ impl Arriving {
             let piece = piece.map_err(|error| invalid(format!("the upload ended early: {error}")))?;
             let Ok(bytes) = piece.into_data() else { continue };
             left = left.checked_sub(bytes.len() as u64).ok_or_else(|| too_large(limit))?;
+            since += bytes.len() as u64;
+            if since >= LOOK_FOR_ROOM_BYTES {
+                since = 0;
+                // What was written must count: it goes to the disk by a thread of its own.
+                self.file.flush().await.map_err(|error| self.failed(&error))?;
+                room().await?;
+            }
             self.file.write_all(&bytes).await.map_err(|error| self.failed(&error))?;
         }
         self.file.flush().await.map_err(|error| self.failed(&error))
@@ -140,6 +164,33 @@ mod tests {
         }
     }
 
+    /// There is always room.
+    fn always() -> LookForRoom {
+        Box::new(|| Box::pin(async { Ok(()) }))
+    }
+
+    #[tokio::test]
+    async fn the_room_is_asked_for_while_the_bytes_come() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("one");
+        let full: LookForRoom = Box::new(|| Box::pin(async { Err(ApiError::new(Code::DiskFull, "little is left")) }));
+        let limit = 4 * LOOK_FOR_ROOM_BYTES;
+        let body = |bytes: u64| Body::from(vec![0; usize::try_from(bytes).expect("few")]);
+        // One that is small ends before the first look.
+        let mut arriving = Arriving::create(path.clone()).await.expect("created");
+        arriving.take_in(body(1024), limit, Limits::default(), full).await.expect("taken in");
+        drop(arriving);
+        let full: LookForRoom = Box::new(|| Box::pin(async { Err(ApiError::new(Code::DiskFull, "little is left")) }));
+        let pieces = (0..64).map(|_| Ok::<_, io::Error>(vec![0; 1 << 20]));
+        let many = Body::from_stream(futures_util::stream::iter(pieces));
+        let mut arriving = Arriving::create(path.clone()).await.expect("created");
+        let refused = arriving.take_in(many, limit, Limits::default(), full).await.expect_err("no room");
+        assert_eq!(refused.fault.code, Code::DiskFull);
+        assert!(std::fs::metadata(&path).expect("a size").len() < LOOK_FOR_ROOM_BYTES);
+        drop(arriving);
+        assert!(!path.exists());
+    }
+
     #[tokio::test]
     async fn what_is_not_handed_over_is_removed() {
         let folder = tempfile::tempdir().expect("folder");
@@ -149,11 +200,12 @@ mod tests {
         drop(arriving);
         assert!(!path.exists());
         let mut arriving = Arriving::create(path.clone()).await.expect("created");
-        let refused = arriving.take_in(Body::from("12345"), 4, Limits::default()).await.expect_err("too large");
+        let refused =
+            arriving.take_in(Body::from("12345"), 4, Limits::default(), always()).await.expect_err("too large");
         assert_eq!(refused.fault.code, Code::ArchiveLimit);
         drop(arriving);
         let mut arriving = Arriving::create(path.clone()).await.expect("created");
-        arriving.take_in(Body::from("12345"), 5, Limits::default()).await.expect("taken in");
+        arriving.take_in(Body::from("12345"), 5, Limits::default(), always()).await.expect("taken in");
         assert_eq!(arriving.handed_over(), path);
         assert_eq!(std::fs::read(&path).expect("read"), b"12345");
         let taken = Arriving::create(path).await.map(drop).expect_err("the name is taken");

@@ -20,6 +20,9 @@ pub const MAX_HISTORY: u32 = 1000;
 /// Reports in an answer of the history whose request says no number.
 pub const DEFAULT_HISTORY: u32 = 20;
 
+/// Bytes of an artifact between two looks whether there is room for more: a part of what has to stay free.
+pub const LOOK_FOR_ROOM_BYTES: u64 = 16 << 20;
+
 /// Events kept for callers that come back; each may hold a whole report.
 pub const EVENTS_KEPT: usize = 256;
 

@@ -20,12 +20,12 @@ use super::table::{Shared, router};
 /// How long a failed accept (no descriptors left) is left alone before the next.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
-/// Serves the API on `listener` until `shutdown` is over, then lets what is under way end for
+/// Serves the API on `listener`, to each connection by what `access` is when it comes, until `shutdown` is over, then lets what is under way end for
 /// [`Limits::shutdown`]. What requests have set off at the service goes on in tasks of their own.
 pub async fn serve<S: Service>(
     listener: UnixListener,
     service: S,
-    access: Access,
+    access: watch::Receiver<Access>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     serve_with(listener, service, access, Limits::default(), shutdown).await;
@@ -35,7 +35,7 @@ pub async fn serve<S: Service>(
 pub async fn serve_with<S: Service>(
     listener: UnixListener,
     service: S,
-    access: Access,
+    access: watch::Receiver<Access>,
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -71,7 +71,7 @@ pub async fn serve_with<S: Service>(
 /// What every connection is given.
 struct Server {
     router: Router,
-    access: Access,
+    access: watch::Receiver<Access>,
     limits: Limits,
     seats: Seats,
     closing: watch::Receiver<bool>,
@@ -88,7 +88,7 @@ impl Server {
         };
         match self.seats.take(creds.uid) {
             Ok(seat) => {
-                let (router, access, mut closing) = (self.router.clone(), self.access, self.closing.clone());
+                let (router, access, mut closing) = (self.router.clone(), *self.access.borrow(), self.closing.clone());
                 connections.spawn(async move {
                     let closing = async { drop(closing.wait_for(|closing| *closing).await) };
                     converse(stream, creds, access, router, limits, closing).await;

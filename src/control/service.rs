@@ -36,6 +36,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn slot(&self, app: &AppName, slot: &SlotName) -> impl Future<Output = Result<SlotDetail, ApiError>> + Send;
     /// The most bytes that an upload of this app may have.
     fn upload_limit(&self, app: &AppName) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Whether so many bytes more have room beside what has to stay free; asked before an upload and while it comes.
+    fn upload_room(&self, app: &AppName, bytes: u64) -> impl Future<Output = Result<(), ApiError>> + Send;
     /// Where the bytes of an upload are put while they arrive: the name, not yet taken, of a file in the app's
     /// spool. The server makes the file, and removes it unless all bytes came.
     fn upload_path(&self, app: &AppName) -> impl Future<Output = Result<PathBuf, ApiError>> + Send;

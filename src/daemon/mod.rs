@@ -12,7 +12,6 @@ mod socket;
 mod tell;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -31,7 +30,7 @@ use crate::model::{Exit, Fault};
 use crate::units::systemd::Systemd;
 
 use args::{Args, Command};
-use reload::AppFiles;
+use reload::Settings;
 use tell::Teller;
 
 /// How often an app whose folders couldn't be opened is tried again.
@@ -79,12 +78,12 @@ fn check(settings: &DaemonSettings) -> ExitCode {
 }
 
 fn serve(args: &Args, settings: DaemonSettings) -> ExitCode {
-    log::start(settings.log);
+    let level = log::start(settings.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime doesn't start: {error}"), Exit::Internal),
     };
-    let code = match runtime.block_on(run(args, settings)) {
+    let code = match runtime.block_on(run(args, settings, level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => failed(&fault.to_string(), fault.code.exit()),
     };
@@ -98,7 +97,7 @@ fn failed(message: &str, exit: Exit) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-async fn run(args: &Args, settings: DaemonSettings) -> Result<(), Fault> {
+async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result<(), Fault> {
     // Before anything is touched: a second daemon must not even sweep.
     let _locked = lock::take(&settings.state_dir)?;
     let listener = socket::listener(&settings.socket)?;
@@ -118,11 +117,11 @@ async fn run(args: &Args, settings: DaemonSettings) -> Result<(), Fault> {
     // Ends deployments, which the next start goes on with, and the server.
     let stop = shared.stopping.clone();
     let registry = Registry::new(shared, WatchHub::default(), settings.rescan);
-    let mut files = AppFiles::watch(&settings.apps_dir);
-    registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
+    // Watched before they are read: what changes in between is read twice rather than never.
+    let mut settings = Settings::new(&args.config, settings, registry.clone(), level);
+    settings.read_apps().await;
     let stopped = until(stop.subscribe());
-    let server = tokio::spawn(control::serve(listener, registry.clone(), access::of(&settings.access), stopped));
-    let mut settings = Arc::new(settings);
+    let server = tokio::spawn(control::serve(listener, registry.clone(), settings.access(), stopped));
     let (mut hangup, mut terminate, mut interrupt) =
         (on(SignalKind::hangup())?, on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let mut teller = Teller::new(registry.clone());
@@ -135,14 +134,11 @@ async fn run(args: &Args, settings: DaemonSettings) -> Result<(), Fault> {
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 teller.reloading();
-                settings = reload::daemon(&args.config, &settings, &registry);
-                registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
+                settings.read().await;
                 teller.ready().await;
             }
-            () = files.changed() => registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await,
-            _ = again.tick(), if registry.is_incomplete() => {
-                registry.load(load_apps(&settings.apps_dir, &settings.defaults)).await;
-            }
+            () = settings.changed() => settings.read().await,
+            _ = again.tick(), if registry.is_incomplete() => settings.read_apps().await,
             () = teller.due() => teller.tell().await,
         }
     }

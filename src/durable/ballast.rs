@@ -17,7 +17,7 @@ use rustix::fs::{FallocateFlags, OFlags};
 use serde::Serialize;
 
 use super::error::DurableError;
-use super::file::{sync_dir, to_json, write_atomic};
+use super::file::{remove_file, sync_dir, to_json, write_atomic};
 use super::rename::{exchange, rename_noreplace, rename_over};
 
 /// A record with its spares.
@@ -81,6 +81,17 @@ impl Ballast {
             rename_over(to, missing)?;
         }
         rename_over(&self.record, to).map(|()| true)
+    }
+
+    /// Takes the record away, durably; a spare that is missing is made of it. Returns whether there was one.
+    pub fn clear(&self) -> Result<bool, DurableError> {
+        if !self.record.exists() {
+            return Ok(false);
+        }
+        match self.spares.iter().find(|spare| !self.is_whole(spare)) {
+            Some(missing) if self.is_whole(&self.record) => rename_over(&self.record, missing).map(|()| true),
+            _ => remove_file(&self.record),
+        }
     }
 
     /// Whether a file has all its blocks, so far as the file system tells.
@@ -151,6 +162,22 @@ mod tests {
             assert!(!path.exists());
             assert!(!ballast.retire(&last).expect("closed is closed"));
         }
+    }
+
+    #[test]
+    fn a_record_that_is_taken_away_is_a_spare_again() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("queued.json");
+        let ballast = Ballast::new(path.clone(), SIZE);
+        ballast.refill().expect("filled");
+        assert!(!ballast.clear().expect("nothing there"));
+        for _ in 0..3 {
+            ballast.write("waits").expect("written");
+            assert!(ballast.clear().expect("cleared") && !path.exists());
+            assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 3, "the spares");
+        }
+        ballast.write(&"x".repeat(SIZE)).expect("written");
+        assert!(ballast.clear().expect("cleared") && !path.exists());
     }
 
     #[test]

@@ -305,6 +305,9 @@ impl Inbox {
             }
         }
         let complete = self.settle.observe(undecided, &others, &restless, now);
+        if let Some((watch, _)) = &self.watch {
+            watch.arm(self.settle.empty().map(str::to_owned).collect());
+        }
         let mut files = Vec::new();
         for seen in complete {
             match &seen.verdict {

@@ -62,6 +62,8 @@ struct Thing {
     stamp: Stamp,
     unchanged_since: Instant,
     state: Incomplete,
+    /// Its first byte is waited for.
+    empty: bool,
     look_again: Option<Instant>,
 }
 
@@ -122,6 +124,11 @@ impl Settle {
         self.things.iter().map(|(name, thing)| (name.as_str(), &thing.state))
     }
 
+    /// What waits for its first byte, by name: the write will be a reason to look.
+    pub fn empty(&self) -> impl Iterator<Item = &str> {
+        self.things.iter().filter(|(_, thing)| thing.empty).map(|(name, _)| name.as_str())
+    }
+
     fn is_complete(&mut self, seen: &Seen, restless: bool, now: Instant) -> bool {
         let evidence = self.evidence.get(&seen.name).copied().unwrap_or(Evidence::New);
         let unchanged_since = match self.things.get(&seen.name) {
@@ -132,12 +139,18 @@ impl Settle {
             Kind::Directory => self.quiet.directory,
             Kind::File | Kind::Other(_) => self.quiet.file,
         };
+        let mut empty = false;
         let (reason, next) = match (seen.kind, evidence) {
+            // Whatever its size was when it was looked at.
+            (Kind::File, Evidence::Writing) => ("it is being written", None),
             _ if restless => ("it changes right now", None),
             (Kind::Other(_), _) | (_, Evidence::MovedIn) => return self.give(&seen.name),
-            (Kind::File, _) if seen.stamp.size == 0 => ("nothing was written to it yet", None),
+            (Kind::File, _) if seen.stamp.size == 0 => {
+                empty = true;
+                ("nothing was written to it yet", None)
+            }
             (Kind::File, Evidence::Closed) => return self.give(&seen.name),
-            (Kind::File, Evidence::Writing | Evidence::Made) => ("it is being written", None),
+            (Kind::File, Evidence::Made) => ("it is being written", None),
             (Kind::Directory, Evidence::Writing | Evidence::Made | Evidence::Closed) => {
                 ("it was made here and is taken only when renamed in: mv it out of the inbox and back in", None)
             }
@@ -149,7 +162,7 @@ impl Settle {
         let deadline = unchanged_since + self.grace;
         let state = Incomplete { reason, overdue: now >= deadline };
         let look_again = [next, Some(deadline)].into_iter().flatten().filter(|at| *at > now).min();
-        self.things.insert(seen.name.clone(), Thing { stamp: seen.stamp, unchanged_since, state, look_again });
+        self.things.insert(seen.name.clone(), Thing { stamp: seen.stamp, unchanged_since, state, empty, look_again });
         false
     }
 
@@ -240,6 +253,20 @@ mod tests {
         assert!(!complete(&mut settle, &file, start + 300 * SECOND));
         assert!(settle.incomplete().all(|(_, incomplete)| incomplete.overdue));
         assert_eq!(settle.look_again(), None);
+    }
+
+    #[test]
+    fn what_is_written_to_is_never_called_empty() {
+        let reason = |settle: &Settle| settle.incomplete().next().map(|(_, incomplete)| incomplete.reason);
+        let (file, mut settle) = (seen(Kind::File, 0), settle());
+        settle.hear("web-1".into(), New);
+        assert!(!complete(&mut settle, &file, Instant::now()));
+        assert_eq!((reason(&settle), settle.empty().count()), (Some("nothing was written to it yet"), 1));
+        // The first byte came just after the look.
+        settle.hear("web-1".into(), Writing);
+        let restless = BTreeSet::from(["web-1".to_owned()]);
+        settle.observe(vec![&file], &BTreeSet::new(), &restless, Instant::now());
+        assert_eq!((reason(&settle), settle.empty().count()), (Some("it is being written"), 0));
     }
 
     #[test]

@@ -139,6 +139,16 @@ impl World {
         self.inbox.accepted(&candidate, &slot, &Digest::from_bytes([9; 32])).await;
     }
 
+    /// Waits until the one thing that waits does so for this reason; nothing is given out meanwhile.
+    async fn until_waiting(&mut self, reason: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.inbox.waiting().first().is_none_or(|(_, waits)| waits != reason) {
+            assert!(Instant::now() < deadline, "waiting: {:?}", self.inbox.waiting());
+            let nothing = tokio::time::timeout(Duration::from_millis(10), self.inbox.next()).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+        }
+    }
+
     async fn refuse(&mut self, candidate: &Candidate) {
         self.inbox.refused(candidate, Fault::new(Code::ArchiveDamaged, "the archive is cut short")).await;
     }
@@ -177,6 +187,16 @@ async fn an_empty_file_waits() {
     assert_eq!(world.inbox.waiting()[0].1, "nothing was written to it yet");
     world.write("web-1.tar", "bytes");
     assert_eq!(world.names().await, ["web-1.tar"]);
+}
+
+#[tokio::test]
+async fn the_first_byte_is_noticed_though_nothing_is_closed() {
+    let mut world = World::new();
+    world.nothing_else().await;
+    let mut file = File::create(world.path("web-1.tar")).expect("made");
+    world.until_waiting("nothing was written to it yet").await;
+    file.write_all(b"b").expect("written");
+    world.until_waiting("it is being written").await;
 }
 
 #[tokio::test]

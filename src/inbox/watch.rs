@@ -3,8 +3,11 @@
 //! All inboxes share one inotify instance, since an ordinary host gives 128 to a user. Hints are kept by name, the last
 //! one for each, so that a long upload costs one entry; where there would be too many, or where the kernel says that
 //! it lost some, only that is kept: look at everything.
+//!
+//! That something is written to is no reason to look: the close will be. Only the first write to a file that was seen
+//! empty is one, since what was said of it isn't true any more; for such names the watch is armed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,8 +53,16 @@ pub struct Hints {
 /// Where hints are kept until they are taken.
 #[derive(Debug, Default)]
 struct Heard {
-    hints: Mutex<Hints>,
+    kept: Mutex<Kept>,
     wake: Notify,
+}
+
+/// One lock for both: between a look and what it arms no write slips through.
+#[derive(Debug, Default)]
+struct Kept {
+    hints: Hints,
+    /// Names whose next write is worth a look.
+    armed: BTreeSet<String>,
 }
 
 /// The folder can't be watched.
@@ -105,7 +116,21 @@ impl InboxWatch {
 
     /// What was heard since the last time.
     pub fn take(&self) -> Hints {
-        std::mem::take(&mut *lock(&self.heard.hints))
+        std::mem::take(&mut lock(&self.heard.kept).hints)
+    }
+
+    /// Has the next write to each of these names, and of no others, be worth a look; one that was heard since the last
+    /// [`InboxWatch::take`] is it already.
+    pub fn arm(&self, names: BTreeSet<String>) {
+        let mut kept = lock(&self.heard.kept);
+        let written = |name: &String| kept.hints.names.get(name) == Some(&Evidence::Writing);
+        let missed = names.iter().any(written);
+        kept.armed = names;
+        if missed {
+            kept.hints.look = true;
+            drop(kept);
+            self.heard.wake.notify_one();
+        }
     }
 
     /// As if the kernel had said that it lost events.
@@ -176,16 +201,23 @@ impl Heard {
         self.note(|hints| hints.hear(name, heard));
     }
 
-    /// Heard of very often, and no reason to look: the close will be.
+    /// Heard of very often, and a reason to look only where it is waited for.
     fn written(&self, name: String) {
-        lock(&self.hints).hear(name, Evidence::Writing);
+        let mut kept = lock(&self.kept);
+        let awaited = kept.armed.remove(&name);
+        kept.hints.hear(name, Evidence::Writing);
+        if awaited {
+            kept.hints.look = true;
+            drop(kept);
+            self.wake.notify_one();
+        }
     }
 
     fn note(&self, note: impl FnOnce(&mut Hints)) {
-        let mut hints = lock(&self.hints);
-        note(&mut hints);
-        hints.look = true;
-        drop(hints);
+        let mut kept = lock(&self.kept);
+        note(&mut kept.hints);
+        kept.hints.look = true;
+        drop(kept);
         self.wake.notify_one();
     }
 }
@@ -204,4 +236,41 @@ impl Hints {
 /// Nothing is left half done under these locks, so a panic elsewhere is no reason to follow.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::DataChange;
+
+    const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+
+    fn watch() -> InboxWatch {
+        let heard = Arc::new(Heard::default());
+        InboxWatch { hub: WatchHub::default(), dir: "/nowhere".into(), heard }
+    }
+
+    async fn wakes(watch: &InboxWatch) -> bool {
+        let mut changed = std::pin::pin!(watch.changed());
+        std::future::poll_fn(|context| std::task::Poll::Ready(changed.as_mut().poll(context).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn the_first_write_to_an_armed_name_wakes_and_no_later_one() {
+        let watch = watch();
+        let names = || BTreeSet::from(["web-1.tar".to_owned()]);
+        watch.heard.event("web-1.tar".into(), WRITTEN);
+        assert!(!wakes(&watch).await && !watch.take().look, "a write alone is no reason to look");
+        watch.arm(names());
+        watch.heard.event("web-2.tar".into(), WRITTEN);
+        assert!(!wakes(&watch).await, "another file's");
+        watch.heard.event("web-1.tar".into(), WRITTEN);
+        assert!(wakes(&watch).await && watch.take().look);
+        watch.heard.event("web-1.tar".into(), WRITTEN);
+        assert!(!wakes(&watch).await && !watch.take().look, "once");
+        // Heard after the look and before the arming.
+        watch.heard.event("web-1.tar".into(), WRITTEN);
+        watch.arm(names());
+        assert!(wakes(&watch).await && watch.take().look);
+    }
 }

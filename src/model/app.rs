@@ -17,6 +17,8 @@ pub enum AppState {
         /// Why.
         fault: Box<Fault>,
     },
+    /// A deployment has stopped what was live; what comes isn't live yet, or what was isn't back.
+    Deploying,
     /// Stopped by hand.
     Stopped,
     /// Told to rest.
@@ -34,6 +36,7 @@ impl AppState {
             AppState::Empty => "empty",
             AppState::Online => "online",
             AppState::Degraded { .. } => "degraded",
+            AppState::Deploying => "deploying",
             AppState::Stopped => "stopped",
             AppState::Paused => "paused",
             AppState::Frozen => "frozen",

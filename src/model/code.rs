@@ -188,6 +188,8 @@ codes! {
     UnknownSlot = "unknown.slot", NotFound;
     /// There is no such deployment.
     UnknownDeployment = "unknown.deployment", NotFound;
+    /// The app is told to rest: nothing of it is deployed until it isn't any more.
+    AppPaused = "app.paused", Refused;
     /// There is no slot to go back to.
     NothingToGoBackTo = "rollback.no_target", Refused;
     /// The files of the slot are not those that were published.

@@ -110,6 +110,11 @@ impl Layout {
         self.root().join("intent.json")
     }
 
+    /// The deployment that waits for its turn, if somebody was told its id.
+    pub fn queued(&self) -> PathBuf {
+        self.root().join("queued.json")
+    }
+
     /// The deployment that ended last.
     pub fn last(&self) -> PathBuf {
         self.root().join("last.json")

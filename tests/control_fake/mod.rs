@@ -1,4 +1,6 @@
 //! A daemon for tests: the real server on a real socket, over a scripted service, and `slotctl` against it.
+//!
+//! Longer than other files: the daemon's trait has a verb for each request, and one world plays all of them.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 mod values;
@@ -22,7 +24,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Longer than any step of a test takes on a busy machine.
@@ -43,6 +45,8 @@ pub struct Script {
     pub uploaded: VecDeque<Result<Uploaded, ApiError>>,
     pub cleared: VecDeque<Result<(), ApiError>>,
     pub upload_limit: u64,
+    /// Bytes for which there is room; any number unless said.
+    pub upload_room: Option<u64>,
     /// A gate that changing verbs wait behind.
     pub held: Option<Arc<tokio::sync::Semaphore>>,
     /// What was asked, in order.
@@ -146,6 +150,13 @@ impl Service for Fake {
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
         self.known(app)?;
         Ok(self.set(|script| script.upload_limit))
+    }
+
+    async fn upload_room(&self, _: &AppName, bytes: u64) -> Result<(), ApiError> {
+        match self.set(|script| script.upload_room).is_some_and(|room| bytes > room) {
+            true => Err(ApiError::new(Code::DiskFull, "little is left")),
+            false => Ok(()),
+        }
     }
 
     async fn upload_path(&self, _: &AppName) -> Result<PathBuf, ApiError> {
@@ -271,8 +282,8 @@ impl World {
         std::fs::set_permissions(self.socket(), PermissionsExt::from_mode(0o666)).expect("mode");
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let server =
-            self.runtime.spawn(serve_with(listener, self.fake.clone(), Access::default(), self.limits, shutdown));
+        let everybody = watch::Sender::new(Access::default()).subscribe();
+        let server = self.runtime.spawn(serve_with(listener, self.fake.clone(), everybody, self.limits, shutdown));
         self.server = Some((stop, server));
         // Events that nobody listens to yet would be lost. A request would take a seat that tests count.
         self.until(1, || self.fake.events.receiver_count());

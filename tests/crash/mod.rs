@@ -180,12 +180,12 @@ impl Rig {
     }
 
     /// Runs `scenario`, in which slotd dies at the `passing`-th passing of `point`, and sees that what recovery makes
-    /// of it is what would have come of it undisturbed: in one boot every deployment goes on. One that wasn't
-    /// announced yet never was.
+    /// of it is what would have come of it undisturbed: in one boot every deployment goes on. One of which
+    /// nothing was written down never was.
     #[track_caller]
     pub fn die_at(&self, scenario: Scenario, point: &str, passing: usize) {
         let (before, words, done) = self.prepare(scenario);
-        let unbegun = point == "before:announce" && passing == 1;
+        let unbegun = point == "before:queue" && passing == 1;
         let expected = if unbegun { Expected::nothing_of(&before) } else { done };
         self.arm(point, passing);
         let output = self.world.host.sh(&format!("timeout 60 slotctl {words}"));
@@ -371,12 +371,12 @@ impl Expected {
     }
 }
 
-/// Whether the one who asked was told the truth: how it ended; or that slotd went away, where that was before it was
-/// known by its id.
+/// Whether the one who asked was told the truth: how it ended; or that slotd went away, where that was before the id
+/// was told.
 fn is_true(output: &Output, expected: &Expected, unbegun: bool) -> bool {
     let code = output.status.code();
-    let away = [Exit::Unreachable, Exit::NotFound].map(|exit| Some(exit as i32));
-    if unbegun { away.contains(&code) } else { code == Some(expected.exit as i32) || away.contains(&code) }
+    let away = code == Some(Exit::Unreachable as i32);
+    away || !unbegun && code == Some(expected.exit as i32)
 }
 
 /// Whether a point is one of prune's.

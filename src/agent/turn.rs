@@ -1,0 +1,181 @@
+//! The record of the one place of the queue: `queued.json`.
+//!
+//! Whoever was told a deployment's id may rely on it from then on, before it has an intent of its own: what waits is
+//! taken up again at the next start, and what ended without having begun stays ended. What nobody was told of has no
+//! record; the next start chooses anew.
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable::{Ballast, DurableError, read_json};
+use crate::model::{DeploymentId, Fault, Layout, Report};
+use crate::points::{self, named};
+use crate::units::UnitControl;
+
+use super::app::App;
+use super::deploy::{Wanted, Word};
+
+/// Room for a record and each of its spares: a message of the greatest length, each byte of it escaped, and the rest.
+const TURN_BYTES: usize = 32 * 1024;
+
+/// The format that this version writes; another one is not read.
+const TURN_FORMAT: u32 = 1;
+
+named! {
+    /// What is done to the record; crash points too.
+    Step {
+        Queue = "queue",
+    }
+}
+
+/// `queued.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    format: u32,
+    /// What waits; or how it ended, if it never began.
+    pub report: Report,
+    /// On whose word.
+    pub word: Word,
+    /// It ended after all others: it decides whether something is tried again.
+    pub last: bool,
+}
+
+impl Turn {
+    /// One that waits.
+    pub fn waiting(wanted: &Wanted) -> Turn {
+        Turn { format: TURN_FORMAT, report: wanted.report.clone(), word: wanted.word, last: false }
+    }
+
+    /// One that ended and never began.
+    pub fn over(report: &Report, last: bool) -> Turn {
+        Turn { format: TURN_FORMAT, report: report.clone(), word: Word::Nobodys, last }
+    }
+}
+
+/// The file, with spares, so that going back needs no room on the disk.
+#[derive(Debug, Clone)]
+pub struct TurnFile {
+    ballast: Ballast,
+    path: std::path::PathBuf,
+}
+
+impl TurnFile {
+    /// The file of one app. Touches nothing yet.
+    pub fn of(layout: &Layout) -> Self {
+        TurnFile { ballast: Ballast::new(layout.queued(), TURN_BYTES), path: layout.queued() }
+    }
+
+    /// Sees to it that a record can be written on a full disk. That it can't is worth a warning.
+    pub fn refill(&self) -> Result<(), DurableError> {
+        self.ballast.refill()
+    }
+
+    /// What stands in it. One of another format is damaged to this version.
+    pub fn read(&self) -> Result<Option<Turn>, DurableError> {
+        match read_json::<Turn>(&self.path)? {
+            Some(turn) if turn.format != TURN_FORMAT => {
+                let why = format!("its format is {}, this slotd knows {TURN_FORMAT}", turn.format);
+                let source = serde::de::Error::custom(why);
+                Err(DurableError::Damaged { path: self.path.clone(), source })
+            }
+            turn => Ok(turn),
+        }
+    }
+
+    /// Writes it, durably, over what was there.
+    pub fn write(&self, turn: &Turn) -> Result<(), DurableError> {
+        points::pass(points::Side::Before, Step::Queue.as_str());
+        self.ballast.write(turn)?;
+        points::pass(points::Side::After, Step::Queue.as_str());
+        Ok(())
+    }
+
+    /// Takes it away, durably.
+    pub fn clear(&self) -> Result<(), DurableError> {
+        self.ballast.clear().map(drop)
+    }
+}
+
+impl<U: UnitControl> App<U> {
+    /// Somebody is told the id of what waits: from now on it is kept over a restart of slotd.
+    pub(super) fn promise_queued(&mut self) {
+        let Some(wanted) = self.queued.as_mut().filter(|wanted| wanted.word == Word::Nobodys) else { return };
+        wanted.word = Word::Bringers;
+        let turn = Turn::waiting(wanted);
+        self.keep(&turn);
+    }
+
+    /// Writes the record of the queue. Where that fails the deployment goes on, and it is said what a restart would lose.
+    pub(super) fn keep(&mut self, turn: &Turn) {
+        let id = &turn.report.id;
+        self.kept = Some(id.clone());
+        self.unkept = TurnFile::of(self.ground.store.layout()).write(turn).err().map(|error| {
+            let fault = error.fault();
+            let lost = match turn.report.ended {
+                Some(_) => "comes back",
+                None => "is forgotten",
+            };
+            let told = format!("{id} {lost} if slotd is restarted now: {}", fault.message);
+            tracing::error!(SLOTD_APP = self.name(), SLOTD_DEPLOYMENT = id.to_string(), "{told}");
+            Fault::new(fault.code, told)
+        });
+    }
+
+    /// `begun` has an intent of its own by now: what is kept of it, or of one before it, has no use any more.
+    pub(super) fn unkeep(&mut self, begun: &DeploymentId) {
+        if self.kept.as_ref().is_none_or(|kept| kept.number > begun.number) {
+            return;
+        }
+        self.unkept = None;
+        let file = TurnFile::of(self.ground.store.layout());
+        match file.clear().and_then(|()| file.refill()) {
+            Ok(()) => self.kept = None,
+            // It is known at the next start that it has begun.
+            Err(error) => tracing::warn!(SLOTD_APP = self.name(), "the record of {begun} stays: {}", error.fault()),
+        }
+    }
+
+    /// Takes up what waited when slotd ended. `begun` is the highest number that has an intent.
+    pub(super) async fn take_up(&mut self, begun: u64) {
+        let file = TurnFile::of(self.ground.store.layout());
+        if let Err(error) = file.refill() {
+            tracing::warn!(SLOTD_APP = self.name(), "no room is kept for the next word of an operator: {error}");
+        }
+        let turn = match file.read() {
+            Ok(Some(turn)) => turn,
+            Ok(None) => return,
+            Err(error) => {
+                let told =
+                    format!("what waited for its turn can't be read and is forgotten: {}", error.fault().message);
+                tracing::error!(SLOTD_APP = self.name(), "{told}");
+                self.unkept = Some(Fault::new(error.fault().code, told));
+                return;
+            }
+        };
+        let Turn { report, word, last, .. } = turn;
+        let id = report.id.clone();
+        self.number = self.number.max(id.number);
+        self.kept = Some(id.clone());
+        let history = self.ground.shared.history.clone();
+        if report.ended.is_some() {
+            // A kill just after its end leaves the history without it.
+            let _ = history.record(&report).await;
+            if last && id.number > begun {
+                self.last = Some(report);
+            }
+            return;
+        }
+        let past = history.deployment(&id).await.ok().flatten();
+        if id.number <= begun || past.is_some_and(|past| past.ended.is_some()) {
+            self.unkeep(&id);
+            return;
+        }
+        tracing::info!(
+            SLOTD_APP = self.name(),
+            SLOTD_DEPLOYMENT = id.to_string(),
+            "{id} to {}, which {} asked for, has waited over the restart",
+            report.to,
+            report.by
+        );
+        self.queued = Some(Wanted { report, word });
+    }
+}
