@@ -131,6 +131,16 @@ pub enum Probe {
     },
 }
 
+impl Probe {
+    /// `HOST:PORT`, if it asks there.
+    pub fn tcp_address(&self) -> Option<&str> {
+        match self {
+            Probe::Http { address: Address::Tcp(address), .. } | Probe::Tcp { address } => Some(address),
+            _ => None,
+        }
+    }
+}
+
 /// Where an HTTP probe connects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

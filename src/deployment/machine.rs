@@ -235,7 +235,7 @@ impl Machine {
         };
         settling.ruling.warnings.push(warning);
         match self.effect() {
-            Some(Effect::Restore(_)) if failure.rests => {
+            Some(Effect::Gate | Effect::Restore(_)) if failure.rests => {
                 settling.serve = false;
                 self.enter(Stage::Settling(settling));
             }
