@@ -14,7 +14,8 @@ use super::super::{Effect, clock};
 use crate::durable;
 use crate::model::deployment::Blame;
 use crate::model::hold::Hold;
-use crate::model::{Code, Outcome};
+use crate::model::slot::{Phase, Quarantine};
+use crate::model::{Code, Fault, Link, Outcome, Timestamp};
 use crate::units::{Active, JobResult};
 
 /// How it ended: the word, who is to blame, and the code.
@@ -303,6 +304,32 @@ async fn a_disk_that_takes_nothing_stops_no_way_back() {
     assert_eq!(ended(&driven), (Outcome::RolledBack, Blame::Release, Some(Code::UnitExited)));
     assert!(site.is_quarantined("2"), "evidence that can't be kept is no reason to try it again");
     assert_eq!(driven.ruling.warnings.len(), 1, "{:?}", driven.ruling.warnings);
+}
+
+/// The links first: where they can't be moved the quarantine stays, and what was interrupted in between is done again.
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_that_was_overruled_is_lifted_last() {
+    let site = Site::serving(&["1", "2"]);
+    let quarantine = Quarantine {
+        deployment: "web-6".into(),
+        phase: Phase::Proving,
+        fault: Fault::new(Code::ProbeFailed, "status 500"),
+        at: Timestamp::from_unix_millis(0),
+    };
+    site.store.quarantine(&slot("2"), &quarantine).expect("quarantined");
+    let (facts, host) = (site.facts("2"), site.host());
+    let report = site.report(&facts);
+    let context = Context { facts: &facts, stage: None, ruling: None, report: &report };
+    site.store.ensure_current(&slot("2")).expect("linked");
+    let fallback = site.layout().link(Link::Fallback);
+    std::fs::create_dir_all(fallback.join("in the way")).expect("made");
+    host.perform(&Effect::Retire, context).await.expect_err("nothing goes over a folder");
+    assert!(site.is_quarantined("2"));
+    assert_eq!((site.link(Link::Current), site.link(Link::Next)), ("2".into(), "1".into()));
+
+    std::fs::remove_dir_all(fallback).expect("removed");
+    host.perform(&Effect::Retire, context).await.expect("retired");
+    assert_eq!((site.links(), site.is_quarantined("2")), (["2", "1", "-"].map(String::from), false));
 }
 
 #[tokio::test(start_paused = true)]
