@@ -361,7 +361,16 @@ impl Findings {
                 lost(Code::UnitMissing, file, format!("{unit} doesn't exist"), if_lost.fix.clone());
             }
             Ok(Found::Masked(at)) => {
-                let fix = format!("systemctl unmask {unit}, or remove {}", at.display());
+                let listener = match unit.strip_suffix(".socket") {
+                    // Not before: while they are masked its stop doesn't take gate and slot along, and a slot that is left
+                    // holds the port.
+                    Some(app) => format!(
+                        "; masked while it listened it has lost its listener: once nothing is masked any more, \
+                         systemctl stop {unit} and systemctl start {app}.service"
+                    ),
+                    None => String::new(),
+                };
+                let fix = format!("systemctl unmask {unit}, or remove {}{listener}", at.display());
                 lost(Code::UnitMasked, at, format!("{unit} is masked"), fix);
             }
             Err(error) => {
