@@ -44,7 +44,7 @@ impl World {
     }
 
     fn check(&self) -> Vec<Finding> {
-        check(&self.expected, &SearchPath::below(self.root.path()))
+        check(&self.expected, &SearchPath::below(self.root.path()), &PolkitRules::below(self.root.path()))
     }
 
     /// The line on which `text` begins, from 1.
