@@ -5,7 +5,7 @@ use crate::support::host::{Root, shown, text};
 use crate::support::wait_until;
 use crate::support::world::{PATIENCE, World};
 
-/// Proofs that give up early; with them a hold mark ends early too.
+/// Proofs that give up early, for releases that never answer well; with them a hold mark ends early too.
 pub const BRIEF_PROOF: &str =
     "[proof]\ninterval = \"100ms\"\ntimeout = \"2s\"\nsuccesses = 2\ndeadline = \"8s\"\nstable_for = \"500ms\"\n";
 
