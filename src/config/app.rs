@@ -57,6 +57,17 @@ pub enum DeployMode {
     Manual,
 }
 
+impl AppSettings {
+    /// The units that probes run: templates with their `@`, others with `.service`.
+    pub fn probe_units(&self) -> Vec<String> {
+        let unit_of = |probe: &Probe| match probe {
+            Probe::Unit { name } => Some(name.clone()),
+            _ => None,
+        };
+        self.probes.iter().filter_map(unit_of).collect()
+    }
+}
+
 /// How an app moves: names for two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -129,6 +140,16 @@ pub enum Probe {
         /// `web-check@` or `web-check.service`.
         name: String,
     },
+}
+
+impl Probe {
+    /// `HOST:PORT`, if it asks there.
+    pub fn tcp_address(&self) -> Option<&str> {
+        match self {
+            Probe::Http { address: Address::Tcp(address), .. } | Probe::Tcp { address } => Some(address),
+            _ => None,
+        }
+    }
 }
 
 /// Where an HTTP probe connects.

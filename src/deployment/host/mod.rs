@@ -15,6 +15,7 @@ pub use gate::is_awake;
 pub use unit::target;
 use unit::{ASK_AGAIN_LIMIT, SOAK_PATIENCE};
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +61,9 @@ pub struct Host<U: UnitControl> {
     pub shown: watch::Sender<Option<Report>>,
     /// Start and stop limits of the units, as systemd told them before the first effect.
     limits: Mutex<Limits>,
+    /// Whether this deployment has started its gate. After an interruption it hasn't: recovery has looked whether the
+    /// app is awake.
+    gate_started: AtomicBool,
 }
 
 /// The longest that the app's units may take.
@@ -90,7 +94,8 @@ impl<U: UnitControl> Host<U> {
     ) -> Self {
         let limits = Mutex::new(Limits::default());
         let intent = IntentFile::of(store.layout());
-        Host { settings, store, units, route, history, intent, shown, limits }
+        let gate_started = AtomicBool::new(false);
+        Host { settings, store, units, route, history, intent, shown, limits, gate_started }
     }
 
     fn limits(&self) -> Limits {

@@ -49,7 +49,10 @@ impl<U: UnitControl> Host<U> {
                 return Err(environment(fault));
             }
         }
-        self.route.prepare().await.map_err(environment)?;
+        self.route.prepare().await.map_err(|fault| match fault.code {
+            Code::UnitStoppedByOther => Failure { fault, blame: Blame::Operator, rests: true },
+            _ => environment(fault),
+        })?;
         Ok(Observed::Nothing)
     }
 
@@ -92,10 +95,8 @@ impl<U: UnitControl> Host<U> {
                 return Err(environment(fault));
             }
             if !status.is_up() {
-                self.see_awake().await?;
-                self.units.reset_failed(unit).await.map_err(|error| control(&error))?;
                 let limit = status.start_limit.unwrap_or_default() + START_SLACK;
-                let result = self.units.start(unit, limit).await;
+                let result = self.start_wanted(unit, limit).await?;
                 if result != Ok(JobResult::Done) {
                     return Err(self.start_failure(unit, result, anew).await);
                 }
@@ -145,8 +146,15 @@ impl<U: UnitControl> Host<U> {
         }
     }
 
-    /// Asks the address that users call.
+    /// Asks the address that users call, if there is somebody to answer: as a client of a socket under which nothing runs
+    /// it would have systemd start what somebody has just stopped.
     pub(super) async fn ask_outside(&self, facts: &Facts) -> Result<Observed, Failure> {
+        for unit in facts.to.unit_names() {
+            if !self.status(&unit).await?.is_up() {
+                let ended = Fault::new(Code::UnitExited, format!("{unit} ended before its address was asked"));
+                return Err(self.side_failure(&facts.to, ended).await);
+            }
+        }
         match self.route.verify(self.settings.proof.deadline).await {
             Ok(()) => Ok(Observed::Nothing),
             // A unit as evidence is the route's own, a socket that doesn't listen: nothing that a release can do.
