@@ -1,7 +1,7 @@
 //! `slotctl check --root DIR` on sites that `slotctl new` wrote and that have one fault each: tests/broken/units.
 //!
 //! The first line of a case holds what is expected: `# expect: FILE:LINE: SEVERITY: WORDS | …`, one for each finding,
-//! no more and no less; a finding about a file as a whole has no line. The rest says what was done to the site:
+//! no more and no less; a finding about a file as a whole has no line. Files are named from /etc/systemd/system on. The rest says what was done to the site:
 //!
 //! | key | |
 //! |---|---|
@@ -9,7 +9,8 @@
 //! | `replace`, `with` | the first such text in it by another |
 //! | `text` | it is written anew with this text; empty: it is masked |
 //! | `remove` | it is removed |
-//! | `app` | text that is added to the app's own file |
+//! | `app` | text that is added to the app's own file, before `slotctl new` makes polkit's rule from it |
+//! | `stale_rule` | that rule is as it was before |
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ struct Case {
     remove: bool,
     #[serde(default)]
     app: String,
+    #[serde(default)]
+    stale_rule: bool,
 }
 
 /// Below a folder of its own, what `slotctl new web --port 8080` writes.
@@ -38,9 +41,14 @@ struct Site(TempDir);
 impl Site {
     fn new() -> Site {
         let site = Site(tempfile::tempdir().expect("folder"));
-        let made = site.slotctl(&["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write"]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        site.write();
         site
+    }
+
+    /// What it finds then is no matter here.
+    fn write(&self) {
+        let made = self.slotctl(&["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write", "--force"]);
+        assert!(matches!(made.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
     fn slotctl(&self, words: &[&str]) -> Output {
@@ -56,6 +64,9 @@ impl Site {
         let app = self.0.path().join("etc/slotd/apps/web.toml");
         let settings = fs::read_to_string(&app).expect("the app's file");
         fs::write(&app, settings + &case.app).expect("written");
+        if !case.stale_rule {
+            self.write();
+        }
         let Some(name) = &case.file else { return };
         let unit = self.unit(name);
         match (&case.replace, &case.with, &case.text, case.remove) {
@@ -95,7 +106,8 @@ fn judge(file: &Path) -> Result<(), String> {
     let fits = |(expected, found): (&&str, &String)| {
         let (place, words) = expected.split_once(": ").expect("FILE:LINE: SEVERITY: WORDS");
         let (severity, words) = words.split_once(": ").expect("SEVERITY: WORDS");
-        found.starts_with(&format!("/etc/systemd/system/{place}: {severity}: ")) && found.contains(words)
+        let place = Path::new("/etc/systemd/system").join(place);
+        found.starts_with(&format!("{}: {severity}: ", place.display())) && found.contains(words)
     };
     let all = expected.len() == found.len() && expected.iter().zip(&found).all(fits);
     match all && status == Some(3) {

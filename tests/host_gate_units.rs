@@ -47,6 +47,22 @@ fn the_polkit_rule_gives_slotd_its_app_and_nothing_else() {
         ] {
             assert!(!may(bad), "{bad:?}");
         }
+
+        // What a probe runs is told by the settings; check finds that the rule lacks it, and new makes one that has it.
+        let check = "[Service]\nType=oneshot\nTimeoutStartSec=5s\nExecStart=test %i = 2.0.0\n";
+        world.host.write("/etc/systemd/system/web-check@.service", check);
+        world.host.ok("systemctl daemon-reload");
+        world.settings("web", "[[probe]]\nkind = \"unit\"\nname = \"web-check@\"\n");
+        let found = text(&world.slotctl("check web"));
+        assert!(found.contains("no rule of polkit names web-check@"), "{found}");
+        assert!(!may(&["start", "web-check@2.0.0"]));
+        world.ok("new web --exec /srv/web/bin/web --port 8080 --health /health --write --force");
+        wait_until("the new rule", PATIENCE, || match may(&["start", "web-check@2.0.0"]) {
+            true => Ok(()),
+            false => Err(told(world)),
+        });
+        assert!(!may(&["start", "web-check2@2.0.0"]) && !may(&["restart", "web-check@2.0.0"]));
+        world.live("web", 8080, "2.0.0");
     });
 }
 

@@ -6,8 +6,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use running_support::{
-    ask, drop_in, gone_for_good_is_told, mask_slotd, restarts_end_active, states, told, unmask_slotd, until,
-    until_settled, until_word, wanted_at_boot, web, word,
+    BRIEF_PROOF, ask, drop_in, gone_for_good_is_told, mask_slotd, restarts_end_active, states, told, unmask_slotd,
+    until, until_settled, until_word, wanted_at_boot, web, word,
 };
 use support::host::{Root, shown, text};
 use support::wait_until;
@@ -40,7 +40,7 @@ fn a_boot_without_slotd_brings_up_the_live_slot_and_no_other() {
     world.host.reboot();
     assert_eq!(states(&world, "web web.socket web@1.1.0@bb5"), "inactive active inactive");
     assert_eq!(ask(&world), "1.1.0+b5");
-    assert_eq!(states(&world, "web web@1.1.0@bb5"), "active active");
+    until(&world, "web web@1.1.0@bb5", "active active");
     world.host.ok("systemctl disable web.socket 2>&1");
     world.host.reboot();
     assert_eq!(states(&world, "web web.socket web@1.1.0@bb5"), "inactive inactive inactive");
@@ -223,6 +223,7 @@ fn an_app_without_a_route_is_deployed_undone_and_booted() {
     assert!(!world.host.sh("test -e /etc/systemd/system/job.socket").status.success());
     world.live("job", 8082, "1.0.0");
     world.live("job", 8082, "2.0.0");
+    world.settings("job", BRIEF_PROOF);
     let broken = world.artifact("job", "3.0.0", "health-500");
     assert_eq!(world.deploy("job", &broken).status.code(), Some(10));
     world.expect_serving(8082, "2.0.0");

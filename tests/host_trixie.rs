@@ -3,7 +3,9 @@
 mod running_support;
 mod support;
 
-use running_support::{ask, gone_for_good_is_told, restarts_end_active, states, told, until, wanted_at_boot, word};
+use running_support::{
+    BRIEF_PROOF, ask, gone_for_good_is_told, restarts_end_active, states, told, until, wanted_at_boot, word,
+};
 use support::host::{Root, shown, text};
 use support::world::World;
 
@@ -25,6 +27,7 @@ fn artifacts_come_by_cp_mv_and_deploy_a_broken_one_is_undone_and_an_operator_goe
 
     let broken = world.deploy("web", &world.artifact("web", "3.0.0", "exit-before-accept 3"));
     assert_eq!(broken.status.code(), Some(10), "{}", shown(&broken));
+    world.settings("web", BRIEF_PROOF);
     let silent = world.deploy("web", &world.artifact("web", "3.1.0", "health-500"));
     assert_eq!(silent.status.code(), Some(10), "{}", shown(&silent));
     world.expect_serving(8080, "2.0.0");

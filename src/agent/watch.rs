@@ -21,6 +21,10 @@ const REWATCH: Duration = Duration::from_secs(5);
 /// How long systemd may take to answer a look. It takes milliseconds; the app's task waits for it, and others for that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long changes are collected before a look: a restart is a dozen of them, and each look asks systemd for all that
+/// it knows of a unit. systemd counts the restarts itself, so none is missed.
+const COLLECT: Duration = Duration::from_millis(200);
+
 /// Watches the units of the live slot.
 pub struct LiveWatch<U> {
     units: U,
@@ -51,23 +55,26 @@ impl<U: UnitControl> LiveWatch<U> {
         self.look(rule).await;
     }
 
-    /// Waits for something to look at.
+    /// Waits until it is time to look. What it has heard meanwhile outlives a wait that is given up.
     pub async fn changed(&mut self) {
-        let look_at = self.look_at;
-        let timer = async {
-            match look_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
+        loop {
+            let look_at = self.look_at;
+            let timer = async {
+                match look_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let Some(watch) = &mut self.watch else { return timer.await };
+            let heard = tokio::select! {
+                () = timer => return,
+                changed = watch.changed() => changed.is_some(),
+            };
+            if !heard {
+                self.watch = None;
             }
-        };
-        let Some(watch) = &mut self.watch else { return timer.await };
-        let lost = tokio::select! {
-            changed = watch.changed() => changed.is_none(),
-            () = timer => false,
-        };
-        if lost {
-            self.watch = None;
-            self.look_at = Some(Instant::now() + REWATCH);
+            let at = Instant::now() + if heard { COLLECT } else { REWATCH };
+            self.look_at = Some(look_at.map_or(at, |look_at| look_at.min(at)));
         }
     }
 
@@ -170,5 +177,54 @@ impl<U: UnitControl> App<U> {
                 self.event(EventKind::App { state: AppState::Online });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::fake::FakeUnits;
+
+    const RULE: CrashLoop = CrashLoop { restarts: 5, within: Duration::from_secs(60) };
+
+    async fn watched(fake: &FakeUnits) -> LiveWatch<FakeUnits> {
+        fake.unit("web@1").runs();
+        let mut live = LiveWatch::new(fake.clone());
+        live.set(&[UnitName::new("web@1.service")], &RULE).await;
+        live
+    }
+
+    /// How long it takes until there is something to look at; `None` within a minute.
+    async fn next(live: &mut LiveWatch<FakeUnits>) -> Option<Duration> {
+        let began = Instant::now();
+        tokio::time::timeout(Duration::from_secs(60), live.changed()).await.ok().map(|()| began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dozen_changes_are_one_look() {
+        let fake = FakeUnits::new();
+        let mut live = watched(&fake).await;
+        (0..12).for_each(|_| drop(fake.unit("web@1").change(|_| {})));
+        assert_eq!(next(&mut live).await, Some(COLLECT));
+        assert!(!live.look(&RULE).await);
+        assert_eq!(next(&mut live).await, None, "nothing is left to look at");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_outlives_a_wait_that_is_given_up_and_a_lost_watch_is_made_anew() {
+        let fake = FakeUnits::new();
+        let mut live = watched(&fake).await;
+        drop(fake.unit("web@1").change(|_| {}));
+        let brief = COLLECT / 2;
+        assert!(tokio::time::timeout(brief, live.changed()).await.is_err());
+        assert_eq!(next(&mut live).await, Some(COLLECT - brief));
+        live.look(&RULE).await;
+
+        fake.reload();
+        assert_eq!(next(&mut live).await, Some(REWATCH));
+        live.look(&RULE).await;
+        drop(fake.unit("web@1").change(|status| status.restarts = 5));
+        assert_eq!(next(&mut live).await, Some(COLLECT));
+        assert!(live.look(&RULE).await, "a crash loop began");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::config::daemon::DEFAULT_DAEMON_FILE;
-use crate::config::host::{self, Expected, Finding, SearchPath, Severity};
+use crate::config::host::{self, Expected, Finding, PolkitRules, SearchPath, Severity};
 use crate::config::{AppSettings, ConfigError, DaemonSettings, Profile, load_app, load_apps, load_daemon};
 use crate::control::api::ApiError;
 use crate::model::{AppName, Code, Exit};
@@ -87,13 +87,13 @@ fn examine(only: Option<&AppName>, root: &Path) -> Result<Vec<Item>, ApiError> {
         Some(app) => read_one(app, &dir, &settings)?,
         None => read_all(&dir, &settings),
     };
-    let units = SearchPath::below(root);
+    let (units, rules) = (SearchPath::below(root), PolkitRules::below(root));
     let profile = match settings.profile {
         Profile::User => host::Profile::User,
         Profile::Root => host::Profile::Root,
     };
     for app in good {
-        let found = host::check(&Expected::of(&app, &settings.state_dir, profile), &units);
+        let found = host::check(&Expected::of(&app, &settings.state_dir, profile), &units, &rules);
         items.extend(found.into_iter().map(|finding| Item::of_unit(&app.name, finding)));
     }
     Ok(items)

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::daemon::DEFAULT_APPS_DIR;
 use crate::config::host::{PlannedFile, Scaffold, ScaffoldPlan, ServiceType};
+use crate::config::{AppSettings, load_app};
 use crate::control::api::ApiError;
 use crate::model::{AppName, Code, Exit};
 
@@ -40,7 +41,7 @@ pub struct Args {
     /// Write the files, make them known to the system, and check them
     #[arg(long)]
     write: bool,
-    /// Also over files that are there and differ
+    /// Also over files that are there and differ; an app's settings are left as they are
     #[arg(long, requires = "write")]
     force: bool,
     /// Write below DIR, as into an image, and call nothing
@@ -70,7 +71,7 @@ struct File<'a> {
 pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
     let step = format!("new {}", args.app);
     let (write, force, app, root) = (args.write, args.force, args.app.clone(), args.root.clone());
-    let plan = plan(args).during(&step)?;
+    let (plan, left) = plan(args).during(&step)?;
     out.document(&Plan {
         files: plan
             .files
@@ -81,10 +82,13 @@ pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
         try_it: &plan.try_it,
     });
     if !write {
-        show(&plan, out);
+        show(&plan, left.as_deref(), out);
         return Ok(Exit::Ok.into());
     }
     write_all(&plan.files, force, out).during(&step)?;
+    if let Some(settings) = &left {
+        out.line(format!("{} is left as it is", settings.display()));
+    }
     if root.is_none() {
         call_all(&plan.commands, out).during(&step)?;
     }
@@ -95,14 +99,19 @@ pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
     Ok(ending)
 }
 
-fn plan(args: Args) -> Result<ScaffoldPlan, ApiError> {
+/// The plan, and the app's settings if there are some already: they decide then, and are left as they are.
+fn plan(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
     let root = args.root.as_deref().unwrap_or(Path::new("/"));
     let settings = daemon_settings(root).map_err(|errors| match errors.first() {
         Some(error) => ApiError::from(error.fault()).next("slotctl check"),
         None => ApiError::new(Code::ConfigInvalid, "slotd.toml is wrong").next("slotctl check"),
     })?;
+    let file = below(root, &settings.apps_dir.join(format!("{}.toml", args.app)));
+    let there = if file.exists() { load_app(&file, &settings.defaults).ok() } else { None };
+    // polkit's rule names what its probes run.
+    let probe_units = there.as_ref().map(AppSettings::probe_units).unwrap_or_default();
     let Args { app, exec, port, user, service_type, health, .. } = args;
-    let scaffold = Scaffold { app, exec, port, user, service_type, health, state: settings.state_dir };
+    let scaffold = Scaffold { app, exec, port, user, service_type, health, probe_units, state: settings.state_dir };
     let mut plan = scaffold.plan().map_err(|error| ApiError::new(Code::ConfigInvalid, error.to_string()))?;
     for file in &mut plan.files {
         if let Ok(name) = file.path.strip_prefix(DEFAULT_APPS_DIR) {
@@ -110,12 +119,18 @@ fn plan(args: Args) -> Result<ScaffoldPlan, ApiError> {
         }
         file.path = below(root, &file.path);
     }
-    Ok(plan)
+    // Broken ones decide nothing: those are a file that is there and differs.
+    let left = there.map(|_| file);
+    plan.files.retain(|planned| Some(&planned.path) != left.as_ref());
+    Ok((plan, left))
 }
 
-fn show(plan: &ScaffoldPlan, out: &Output) {
+fn show(plan: &ScaffoldPlan, left: Option<&Path>, out: &Output) {
     for file in &plan.files {
         out.line(format!("# {}\n{}", file.path.display(), file.contents));
+    }
+    if let Some(settings) = left {
+        out.line(format!("# {} is left as it is\n", settings.display()));
     }
     out.line("# then");
     plan.commands.iter().for_each(|command| out.line(command.join(" ")));

@@ -209,6 +209,16 @@ pub enum Probe {
     },
 }
 
+impl Probe {
+    /// `HOST:PORT`, if it asks there.
+    pub fn tcp_address(&self) -> Option<&str> {
+        match self {
+            Probe::Http { address: Address::Tcp(address), .. } | Probe::Tcp { address } => Some(address),
+            _ => None,
+        }
+    }
+}
+
 /// Where an HTTP probe connects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -299,6 +309,15 @@ impl AppSettings {
     /// The checks of an instance that the route sends users to.
     pub fn routed_probes(&self) -> &[Probe] {
         self.routed().map_or(&[], |unit| self.probes_of(&unit.name))
+    }
+
+    /// The units that probes run: templates with their `@`, others with `.service`.
+    pub fn probe_units(&self) -> Vec<String> {
+        let unit_of = |probe: &Probe| match probe {
+            Probe::Unit { name } => Some(name.clone()),
+            _ => None,
+        };
+        self.all_probes().filter_map(unit_of).collect()
     }
 
     /// All checks.

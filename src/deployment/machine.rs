@@ -168,7 +168,7 @@ impl Machine {
                 let stage = stage.clone();
                 if self.effect() == Some(&Effect::Retire) {
                     // It is live and proved; a link that can't be moved now is tidied at the next start.
-                    let warning = format!("the old slot isn't the fallback yet: {}", failure.fault);
+                    let warning = format!("what it leaves isn't in order yet: {}", failure.fault);
                     self.close(Ruling { warnings: vec![warning], ..done(&stage) });
                 } else {
                     let settling = settle(&self.facts, &stage, self.is_linked(), failure);
@@ -261,7 +261,7 @@ impl Machine {
         };
         settling.ruling.warnings.push(warning);
         match self.effect() {
-            Some(Effect::Restore(_)) if failure.rests => {
+            Some(Effect::Gate | Effect::Restore(_)) if failure.rests => {
                 settling.serve = false;
                 self.enter(Stage::Settling(settling));
             }

@@ -15,6 +15,11 @@ impl<U: UnitControl> Prober<U> {
     /// Asks `probe` once, for at most `timeout`; a unit that is stopped for taking longer may take as long again.
     pub async fn attempt(&self, probe: &Probe, target: &Target, timeout: Duration) -> Result<(), Miss> {
         let ask = async {
+            // The port may be a shared socket: where nothing runs behind it, whoever connects has systemd start what
+            // somebody has just stopped.
+            if probe.tcp_address().is_some() {
+                self.notify(target).await?;
+            }
             match probe {
                 Probe::Notify => self.notify(target).await,
                 Probe::Http { address, path, status, headers, body } => {

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::config::AppSettings;
-use crate::config::app::{self, Address, Probe};
+use crate::config::app::{self, Probe};
 use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
@@ -190,10 +190,7 @@ impl<U: UnitControl> Route for AnyRoute<U> {
 
 /// The address of the first probe over TCP: a probe on a Unix socket asks an instance past the route.
 fn address(probes: &[Probe]) -> Option<String> {
-    probes.iter().find_map(|probe| match probe {
-        Probe::Http { address: Address::Tcp(address), .. } | Probe::Tcp { address } => Some(address.clone()),
-        _ => None,
-    })
+    probes.iter().find_map(Probe::tcp_address).map(str::to_owned)
 }
 
 fn not_asked(error: &crate::units::UnitError) -> Fault {

@@ -52,6 +52,7 @@ impl<U: UnitControl> Socket<U> {
             },
             Ok(_) => Err(self.dead(&self.status().await?)),
             Err(error @ UnitError::Timeout { .. }) => Err(Fault::new(Code::UnitStartTimeout, error.to_string())),
+            Err(error @ UnitError::Conflict { .. }) => Err(Fault::new(Code::UnitStoppedByOther, error.to_string())),
             Err(error) => Err(not_asked(&error)),
         }
     }
@@ -149,6 +150,8 @@ mod tests {
         assert_eq!(code(|fake| drop(fake.unit("web.socket").start_fails("none"))).await, Code::UnitStart);
         assert_eq!(code(|fake| drop(fake.unit("web.socket").start_hangs())).await, Code::UnitStartTimeout);
         assert_eq!(code(|fake| drop(fake.unit("web.socket").start_is_denied())).await, Code::UnitControl);
+        let stopping = |fake: &FakeUnits| drop(fake.unit("web.socket").stop_begins_by_hand(BRIEF));
+        assert_eq!(code(stopping).await, Code::UnitStoppedByOther);
     }
 
     #[tokio::test]

@@ -20,10 +20,12 @@ use crate::model::evidence::{JournalLine, UnitSeen};
 /// Every call returns within its own deadline or with an error; none waits for ever.
 pub trait UnitControl: Clone + Send + Sync + 'static {
     /// Starts `unit` and waits, for at most `at_most`, for this very job's result. A condition of the unit that says
-    /// no is [`JobResult::Done`] to systemd: whether it runs is asked by [`UnitControl::status`].
+    /// no is [`JobResult::Done`] to systemd: whether it runs is asked by [`UnitControl::status`]. It takes nobody's job
+    /// away: where somebody's stop of it, or of what it needs, is queued it is [`UnitError::Conflict`].
     fn start(&self, unit: &UnitName, at_most: Duration) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
 
-    /// Stops `unit` and waits, for at most `at_most`, for this very job's result. A unit that doesn't run is `Done`.
+    /// Stops `unit` and waits, for at most `at_most`, for this very job's result. A unit that doesn't run is `Done`. It
+    /// takes the place of any other job: of a start that doesn't end, or of systemd's own restart.
     fn stop(&self, unit: &UnitName, at_most: Duration) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
 
     /// Forgets a failure, so that a unit can start again and leaves `--failed`. Not loaded is no error.
@@ -168,7 +170,17 @@ pub enum UnitError {
         /// The deadline that passed.
         after: Duration,
     },
-    /// systemd won't, for a reason of its own: a wrong unit file, a transaction that can't be, a shutdown.
+    /// A job is queued that goes the other way, for this unit or for one that it needs: somebody's stop, or a shutdown.
+    #[error("systemd refuses to {verb} {unit} while another job is queued: {message}")]
+    Conflict {
+        /// "start", "stop" …
+        verb: &'static str,
+        /// Which.
+        unit: UnitName,
+        /// systemd's words, which name that job.
+        message: String,
+    },
+    /// systemd won't, for a reason of its own: a wrong unit file, a transaction that can't be.
     #[error("systemd refuses to {verb} {unit}: {message}")]
     Refused {
         /// "start", "stop" …

@@ -2,7 +2,6 @@
 //! once, so that making, sending and unpacking one takes no time.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::Output;
 
 use super::wait_until;
@@ -15,8 +14,7 @@ impl World {
     /// Puts the sample server onto the host, for all releases that are made there.
     #[track_caller]
     pub fn supply_server(&self) {
-        let server = Path::new(env!("CARGO_BIN_EXE_slotd")).with_file_name("examples/sample-server");
-        self.host.push(server, SERVER);
+        self.host.push(self.server(), SERVER);
     }
 
     /// The files of a release as a folder of the host; `files` come beside the program. Returns its path.

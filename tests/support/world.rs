@@ -21,6 +21,8 @@ const PROOF: &str =
 pub struct World {
     pub host: Host,
     staged: TempDir,
+    /// What runs on the host, as [`lean`] makes it.
+    lean: TempDir,
 }
 
 /// A packed artifact outside of the host.
@@ -55,17 +57,24 @@ impl World {
     #[track_caller]
     pub fn installed_with(hint: &str, root: Root, arguments: &[&str]) -> World {
         let host = Host::boot_with(hint, root, arguments);
-        let staged = TempDir::new().expect("folder");
-        let binaries = Path::new(env!("CARGO_BIN_EXE_slotd")).parent().expect("folder");
+        let (staged, programs) = (TempDir::new().expect("folder"), TempDir::new().expect("folder"));
+        for name in ["slotd", "slotctl", "slotd-gate", "examples/sample-server"] {
+            lean(name, programs.path());
+        }
         let install = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/install.sh"))
             .arg(staged.path())
-            .env("BINARIES", binaries)
+            .env("BINARIES", programs.path())
             .output()
             .expect("install.sh");
         assert!(install.status.success(), "{}", shown(&install));
         host.push(staged.path(), "/staged");
         host.ok("cp -a /staged/. / && rm -r /staged && systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload");
-        World { host, staged }
+        World { host, staged, lean: programs }
+    }
+
+    /// The sample server, for releases.
+    pub fn server(&self) -> PathBuf {
+        self.lean.path().join("sample-server")
     }
 
     /// An app made by `slotctl new --write`, with proofs that are short.
@@ -116,8 +125,7 @@ impl World {
     pub fn artifact_with(&self, app: &str, version: &str, ending: &str, change: impl FnOnce(&Path)) -> Artifact {
         let tree = self.staged.path().join(format!("tree-{app}-{version}"));
         std::fs::create_dir_all(tree.join("bin")).expect("folder");
-        let server = Path::new(env!("CARGO_BIN_EXE_slotd")).with_file_name("examples/sample-server");
-        std::fs::copy(&server, tree.join("bin/web")).unwrap_or_else(|error| panic!("{}: {error}", server.display()));
+        std::fs::copy(self.server(), tree.join("bin/web")).expect("copied");
         std::fs::write(tree.join("VERSION"), version).expect("written");
         change(&tree);
         let file = format!("{app}-{version}{ending}");
@@ -237,4 +245,15 @@ impl World {
     pub fn journal(&self) -> String {
         text(&self.host.sh("journalctl -u slotd --no-pager -n 200"))
     }
+}
+
+/// Copies a program that was built into `folder`, without its debug information: that is most of an unoptimised one, and
+/// would be packed, sent and unpacked with each release.
+#[track_caller]
+fn lean(name: &str, folder: &Path) {
+    let built = Path::new(env!("CARGO_BIN_EXE_slotd")).with_file_name(name);
+    let to = folder.join(built.file_name().expect("a name"));
+    let stripped =
+        Command::new("strip").arg("-o").arg(to).arg(&built).output().expect("strip, of the C compiler's package");
+    assert!(stripped.status.success(), "{}: {}", built.display(), shown(&stripped));
 }

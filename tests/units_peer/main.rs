@@ -85,12 +85,14 @@ async fn refusals_are_told_apart() {
     let world = World::new();
     let systemd = world.client().await;
     let denied = UnitError::Denied { verb: "start", unit: web(), message: "no".into() };
+    let conflict = UnitError::Conflict { verb: "start", unit: web(), message: "no".into() };
     let refused = UnitError::Refused { verb: "start", unit: web(), message: "no".into() };
     for (name, error) in [
         ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", denied.clone()),
         ("org.freedesktop.DBus.Error.AccessDenied", denied),
         ("org.freedesktop.systemd1.NoSuchUnit", UnitError::NotFound(web())),
         ("org.freedesktop.systemd1.UnitMasked", UnitError::Masked(web())),
+        ("org.freedesktop.systemd1.TransactionIsDestructive", conflict),
         ("org.freedesktop.systemd1.BadUnitSetting", refused),
     ] {
         world.answer(Answer::Error(name, "no"));

@@ -186,7 +186,7 @@ impl Manager {
         mode: &str,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<OwnedObjectPath, Refusal> {
-        assert_eq!(mode, "replace");
+        assert_eq!(mode, "fail");
         self.job("StartUnit", emitter).await
     }
 

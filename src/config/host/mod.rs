@@ -4,10 +4,12 @@
 //! the command line, as the administrator who calls it.
 
 pub mod check;
+pub mod polkit;
 pub mod scaffold;
 pub mod syntax;
 pub mod unitfile;
 
 pub use check::{Expected, Finding, Profile, Severity, check};
+pub use polkit::PolkitRules;
 pub use scaffold::{PlannedFile, Scaffold, ScaffoldError, ScaffoldPlan, ServiceType};
 pub use unitfile::{SearchPath, UnitFile};

@@ -27,6 +27,9 @@ pub struct Scaffold {
     pub service_type: ServiceType,
     /// The path of an HTTP probe on the port.
     pub health: Option<String>,
+    /// The units that probes of its settings run, where there are settings already: templates with their `@`, others
+    /// with `.service`.
+    pub probe_units: Vec<String>,
     /// The state folder.
     pub state: PathBuf,
 }
@@ -101,6 +104,7 @@ impl Scaffold {
             user: None,
             service_type: ServiceType::default(),
             health: None,
+            probe_units: Vec::new(),
             state: DEFAULT_STATE_DIR.into(),
         }
     }
@@ -114,7 +118,7 @@ impl Scaffold {
         let mut files = vec![
             file(format!("/etc/sysusers.d/slotd-{app}.conf").into(), SYSUSERS),
             file(format!("/etc/tmpfiles.d/slotd-{app}.conf").into(), TMPFILES),
-            file(format!("/etc/polkit-1/rules.d/50-slotd-{app}.rules").into(), POLKIT),
+            file(polkit_file(app), POLKIT),
         ];
         if self.port.is_some() {
             files.push(file(units.join(format!("{app}.socket")), SOCKET));
@@ -175,12 +179,14 @@ impl Scaffold {
         let conditions = [
             ("@IF_SOCKET@", self.port.is_some()),
             ("@IF_HEALTH@", self.health.is_some()),
+            ("@IF_PROBE_UNITS@", !self.probe_units.is_empty()),
             ("@IF_STATE@", self.state != Path::new(DEFAULT_STATE_DIR)),
         ];
         let app = self.app.as_str();
         let port = self.port.map(|port| port.to_string()).unwrap_or_default();
         let state = self.state.display().to_string();
         let service_type = self.service_type.to_string();
+        let probe_units = self.probe_units.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
         let stop = if self.port.is_some() { format!("{app}.socket") } else { format!("{app}.service") };
         let words = [
             ("@APP@", app),
@@ -191,6 +197,7 @@ impl Scaffold {
             ("@USER@", self.user()),
             ("@STOP@", stop.as_str()),
             ("@ROUTE@", if self.port.is_some() { "socket" } else { "none" }),
+            ("@PROBE_UNITS@", probe_units.as_str()),
             ("@HEALTH@", self.health.as_deref().unwrap_or_default()),
             // Last, so that nothing is replaced inside of it.
             ("@EXEC@", self.exec.as_str()),
@@ -230,6 +237,17 @@ impl fmt::Display for ServiceType {
             ServiceType::Simple => "simple",
         })
     }
+}
+
+/// Where polkit's rule of an app is proposed.
+pub fn polkit_file(app: &AppName) -> PathBuf {
+    format!("/etc/polkit-1/rules.d/50-slotd-{app}.rules").into()
+}
+
+/// A regular expression for the unit of a probe, without ".service"; of a template for its instances.
+fn pattern(name: &str) -> String {
+    let escaped = name.strip_suffix(".service").unwrap_or(name).replace('.', "\\.");
+    if name.ends_with('@') { escaped + "[A-Za-z0-9][A-Za-z0-9@._-]*" } else { escaped }
 }
 
 /// What systemd-sysusers makes without complaint, and not root.
@@ -288,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn the_rule_covers_the_units_of_probes() {
+        let path = "/etc/polkit-1/rules.d/50-slotd-web.rules";
+        let without = web().plan().expect("a plan");
+        assert_eq!(file(&without, path).matches("Result.YES").count(), 2, "{}", file(&without, path));
+        let probe_units = vec!["web-check@".to_owned(), "web.daily.service".to_owned()];
+        let with = Scaffold { probe_units, ..web() }.plan().expect("a plan");
+        let pattern = r"/^(web-check@[A-Za-z0-9][A-Za-z0-9@._-]*|web\.daily)\.service$/";
+        assert!(file(&with, path).contains(pattern), "{}", file(&with, path));
+    }
+
+    #[test]
     fn without_a_port_nothing_speaks_of_a_socket() {
         let plan = web().plan().expect("a plan");
         assert!(!plan.files.iter().any(|file| file.path.extension().is_some_and(|end| end == "socket")));
@@ -304,7 +333,9 @@ mod tests {
         let plan = Scaffold { port: Some(1), exec: exec.into(), ..web() }.plan().expect("a plan");
         for file in &plan.files {
             let left = file.contents.replace(exec, "");
-            for word in ["@APP@", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@"] {
+            for word in
+                ["@APP@", "@PROBE", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@"]
+            {
                 assert!(!left.contains(word), "{word} in {}", file.path.display());
             }
         }

@@ -151,7 +151,9 @@ pub(super) fn control(error: &UnitError) -> Failure {
         match error {
             UnitError::NotFound(_) => Code::UnitMissing,
             UnitError::Masked(_) => Code::UnitMasked,
-            UnitError::Denied { .. } | UnitError::Refused { .. } | UnitError::Bus(_) => Code::UnitControl,
+            UnitError::Denied { .. } | UnitError::Conflict { .. } | UnitError::Refused { .. } | UnitError::Bus(_) => {
+                Code::UnitControl
+            }
             UnitError::Timeout { .. } => Code::StepTimeout,
         },
         error.to_string(),

@@ -9,12 +9,16 @@ mod gate;
 mod records;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod unit;
+mod vigil;
 
 pub use gate::is_awake;
+use unit::ASK_AGAIN_LIMIT;
 pub use unit::target;
-use unit::{ASK_AGAIN_LIMIT, SOAK_PATIENCE};
+use vigil::SOAK_PATIENCE;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +67,9 @@ pub struct Host<U: UnitControl> {
     pub shown: watch::Sender<Option<Report>>,
     /// Start and stop limits of the units, as systemd told them before the first effect.
     limits: Mutex<Limits>,
+    /// Whether this deployment has started its gate. After an interruption it hasn't: recovery has looked whether the
+    /// app is awake.
+    gate_started: AtomicBool,
 }
 
 /// The longest that the app's units may take.
@@ -93,7 +100,8 @@ impl<U: UnitControl> Host<U> {
     ) -> Self {
         let limits = Mutex::new(Limits::default());
         let intent = IntentFile::of(store.layout());
-        Host { settings, store, units, route, history, intent, shown, limits }
+        let gate_started = AtomicBool::new(false);
+        Host { settings, store, units, route, history, intent, shown, limits, gate_started }
     }
 
     fn limits(&self) -> Limits {

@@ -18,7 +18,7 @@ use super::super::intent::Intent;
 use super::super::machine::{Failure, Observed};
 use super::super::stage::{Ruling, Stage};
 use super::super::world::{Context, World as _};
-use super::unit::WATCH_HOLD;
+use super::vigil::WATCH_HOLD;
 use super::{Host, environment, release};
 
 /// The hold mark outlives the step that it was set for by this much: longer than the grace that a step has beyond its
@@ -117,14 +117,14 @@ impl<U: UnitControl> Host<U> {
         self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
     }
 
-    /// `next`, which names the slot that was left, over `fallback`. A quarantine that an operator overruled is lifted:
-    /// the slot has proved itself.
+    /// `next`, which names the slot that was left, over `fallback`. Then a quarantine that an operator overruled is
+    /// lifted, since the slot has proved itself: as the last thing, so that nothing is left undone once it is gone.
     pub(super) async fn retire(&self, facts: &Facts) -> Result<Observed, Failure> {
         let (from, to) = (facts.from.as_ref().map(|side| side.slot.clone()), facts.to.slot.clone());
         self.change(move |store| {
-            store.clear_quarantine(&to).map_err(|error| error.fault())?;
             // Where `fallback` was exchanged there is no `next`, unless somebody changed `fallback` in between.
-            settle_next(store, from.as_ref())
+            settle_next(store, from.as_ref())?;
+            store.clear_quarantine(&to).map(drop).map_err(|error| error.fault())
         })
         .await
     }

@@ -16,7 +16,8 @@ use super::super::{Effect, clock};
 use crate::durable;
 use crate::model::deployment::Blame;
 use crate::model::hold::Hold;
-use crate::model::{Code, Outcome};
+use crate::model::slot::{Phase, Quarantine};
+use crate::model::{Code, Fault, Link, Outcome, Timestamp};
 use crate::units::{Active, JobResult};
 
 /// How it ended: the word, who is to blame, and the code.
@@ -153,6 +154,73 @@ async fn what_somebody_restarted_did_not_end_by_itself() {
     }
 }
 
+/// A stop of the whole app, in whatever step it comes: of the gate's start, before a unit's, or unseen during it.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_stops_is_not_started_again() {
+    type Hand = fn(&Site);
+    type Case = (&'static str, Hand, fn(&Site) -> Effect, &'static [&'static str]);
+    let takes = Duration::from_secs(3);
+    let stop: Hand = |site| drop(site.units.unit("web").stop_begins_by_hand(Duration::from_secs(3)));
+    let cases: [Case; 4] = [
+        ("as the gate is started", stop, |_| Effect::Gate, &["start web"]),
+        ("before a unit is started", stop, |site| Effect::Start(site.side("2").unit_names()), &[]),
+        ("before a unit is started again", stop, |site| Effect::Restore(site.side("2").unit_names()), &[]),
+        (
+            "while a unit starts",
+            |site| drop(site.units.unit("web@2").start_meets_a_stop_of("web")),
+            |site| Effect::Start(site.side("2").unit_names()),
+            &["reset-failed web@2", "start web@2"],
+        ),
+    ];
+    for (name, hand, effect, calls) in cases {
+        let site = Site::serving(&["1", "2"]);
+        let (facts, host) = (site.facts("2"), site.host());
+        let report = site.report(&facts);
+        let context = Context { facts: &facts, stage: None, ruling: None, report: &report };
+        hand(&site);
+        let failure = host.perform(&effect(&site), context).await.expect_err(name);
+        let told = (failure.blame, failure.fault.code, failure.rests);
+        assert_eq!(told, (Blame::Operator, Code::UnitStoppedByOther, true), "{name}: {}", failure.fault);
+        assert_eq!(site.units.calls(), calls, "{name}");
+    }
+
+    // Stopped and started again: it is meant to run, and what waited for the end of that goes on.
+    let site = Site::serving(&["1", "2"]);
+    site.units.unit("web").restart_begins_by_hand(takes);
+    let driven = site.deploy("2").await;
+    assert_eq!(ended(&driven), (Outcome::Done, Blame::Operator, None), "{:?}", driven.report);
+    assert_eq!(site.units.up(), ["web", "web@2"]);
+}
+
+/// After the deployment's own start of the gate only a hand takes it down; one that did so before it goes back as well.
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_was_stopped_is_not_started_on_the_way_back() {
+    let site = Site::serving(&["1", "2"]);
+    // The stop comes as the candidate fails: nothing of it is seen until the way back begins.
+    site.units.unit("web@2").start_fails_as_somebody_stops("web", "exited with status 3");
+    let driven = site.deploy("2").await;
+    assert_eq!(ended(&driven), (Outcome::RolledBack, Blame::Release, Some(Code::UnitExited)), "{:?}", driven.ruling);
+    assert_eq!(site.links(), ["1", "-", "-"]);
+    assert_eq!(site.units.up(), Vec::<String>::new(), "{:?}", site.units.calls());
+    site.assert_closed();
+}
+
+/// A job that is left of an earlier stop of the unit itself is waited for, not cancelled.
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_still_stops_is_started_after_its_end() {
+    let site = Site::serving(&["1", "2"]);
+    site.units.unit("web@2").stop_begins_by_hand(Duration::from_secs(3));
+    let driven = site.deploy("2").await;
+    assert_eq!(ended(&driven), (Outcome::Done, Blame::Operator, None), "{:?}", driven.report);
+
+    // One that doesn't end within three tries is the host's trouble.
+    let site = Site::serving(&["1", "2"]);
+    site.units.unit("web@2").stop_begins_by_hand(Duration::from_secs(1000));
+    let driven = site.deploy("2").await;
+    assert_eq!(ended(&driven).2, Some(Code::UnitControl), "{:?}", driven.report);
+    assert!(!site.is_quarantined("2"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelled_while_it_proves_itself_the_old_slot_serves() {
     let site = Site::serving(&["1", "2"]);
@@ -238,6 +306,32 @@ async fn a_disk_that_takes_nothing_stops_no_way_back() {
     assert_eq!(ended(&driven), (Outcome::RolledBack, Blame::Release, Some(Code::UnitExited)));
     assert!(site.is_quarantined("2"), "evidence that can't be kept is no reason to try it again");
     assert_eq!(driven.ruling.warnings.len(), 1, "{:?}", driven.ruling.warnings);
+}
+
+/// The links first: where they can't be moved the quarantine stays, and what was interrupted in between is done again.
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_that_was_overruled_is_lifted_last() {
+    let site = Site::serving(&["1", "2"]);
+    let quarantine = Quarantine {
+        deployment: "web-6".into(),
+        phase: Phase::Proving,
+        fault: Fault::new(Code::ProbeFailed, "status 500"),
+        at: Timestamp::from_unix_millis(0),
+    };
+    site.store.quarantine(&slot("2"), &quarantine).expect("quarantined");
+    let (facts, host) = (site.facts("2"), site.host());
+    let report = site.report(&facts);
+    let context = Context { facts: &facts, stage: None, ruling: None, report: &report };
+    site.store.ensure_current(&slot("2")).expect("linked");
+    let fallback = site.layout().link(Link::Fallback);
+    std::fs::create_dir_all(fallback.join("in the way")).expect("made");
+    host.perform(&Effect::Retire, context).await.expect_err("nothing goes over a folder");
+    assert!(site.is_quarantined("2"));
+    assert_eq!((site.link(Link::Current), site.link(Link::Next)), ("2".into(), "1".into()));
+
+    std::fs::remove_dir_all(fallback).expect("removed");
+    host.perform(&Effect::Retire, context).await.expect("retired");
+    assert_eq!((site.links(), site.is_quarantined("2")), (["2", "1", "-"].map(String::from), false));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,5 @@
 //! The effects on units: systemd asked, probes and the route asked.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -8,30 +7,18 @@ use tokio::time::Instant;
 
 use crate::config::app::Proof;
 use crate::model::deployment::{Blame, Kind};
-use crate::model::route::MAX_WEIGHT;
 use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
-use crate::routes::{Backend, Route as _};
+use crate::routes::Route as _;
 use crate::slots::SlotStore;
 use crate::units::{Active, JobResult, UnitControl, UnitStatus};
 
-use super::super::facts::{Facts, Side, Traffic};
+use super::super::facts::{Facts, Side};
 use super::super::machine::{Failure, Observed};
-use super::super::stage::{Live, Runs, Stage};
-use super::super::world::Context;
+use super::super::stage::{Live, Runs};
 use super::blame::{control, probe_of, stopped_by_other, unusable};
 use super::gate::is_awake;
-use super::{AWAIT_LIMIT, Host, Limits, START_SLACK, environment};
-
-/// For how long a live slot may answer badly in the soak time before it counts.
-pub(super) const SOAK_PATIENCE: Duration = Duration::from_secs(5);
-
-/// While something is watched the hold mark is renewed for this long at each look: should slotd end for good meanwhile,
-/// the app must not rest for as long as the watching would have taken.
-pub(super) const WATCH_HOLD: Duration = Duration::from_secs(60);
-
-/// How often it is told durably how much of the soak time is left: so much of it a power cut can give back.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+use super::{Host, Limits, START_SLACK, environment};
 
 /// How long the restored slot is asked about the probe that the candidate failed.
 pub(super) const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -59,7 +46,10 @@ impl<U: UnitControl> Host<U> {
                 return Err(environment(fault));
             }
         }
-        self.route.prepare().await.map_err(environment)?;
+        self.route.prepare().await.map_err(|fault| match fault.code {
+            Code::UnitStoppedByOther => Failure { fault, blame: Blame::Operator, rests: true },
+            _ => environment(fault),
+        })?;
         Ok(Observed::Nothing)
     }
 
@@ -111,10 +101,8 @@ impl<U: UnitControl> Host<U> {
             return Err(environment(fault));
         }
         if !status.is_up() {
-            self.see_awake().await?;
-            self.units.reset_failed(unit).await.map_err(|error| control(&error))?;
             let limit = status.start_limit.unwrap_or_default() + START_SLACK;
-            let result = self.units.start(unit, limit).await;
+            let result = self.start_wanted(unit, limit).await?;
             if result != Ok(JobResult::Done) {
                 return Err(self.start_failure(unit, result, anew).await);
             }
@@ -153,130 +141,6 @@ impl<U: UnitControl> Host<U> {
         };
         let proved = try_join_all(instances.iter().map(one)).await?;
         Ok(Observed::Runs(proved.into_iter().collect()))
-    }
-
-    /// Brings the route to these instances. One of a whole side that isn't there any more has ended by itself or by
-    /// somebody's hand. Where who runs also serves, nothing less than a whole side is anything to confirm.
-    pub(super) async fn route_to(&self, facts: &Facts, traffic: &Traffic) -> Result<Observed, Failure> {
-        if !traffic.whole && !self.route.has_sets() {
-            return Ok(Observed::Nothing);
-        }
-        let traffic = &self.those_up(traffic).await?;
-        let set = backends(facts, traffic, &|instance| self.store.port(instance));
-        match self.route.switch(&set).await {
-            Ok(()) => Ok(Observed::Nothing),
-            Err(fault) => Err(self.side_failure(&traffic.to, fault).await),
-        }
-    }
-
-    /// Of a mixed set those that are up: on the way back one of them may be the reason for it.
-    async fn those_up(&self, traffic: &Traffic) -> Result<Traffic, Failure> {
-        let mut up = Traffic { to: Vec::new(), ..*traffic };
-        for (unit, instance) in &traffic.to {
-            if traffic.whole || self.status(unit).await?.is_up() {
-                up.to.push((unit.clone(), instance.clone()));
-            }
-        }
-        Ok(up)
-    }
-
-    /// Waits until nobody uses these instances any more, or for as long as the settings give them.
-    pub(super) async fn drain(&self, leaving: &[(UnitName, InstanceName)]) -> Result<Observed, Failure> {
-        let leaving = Traffic { to: leaving.to_vec(), weight: None, whole: false };
-        let set = leaving.to.iter().map(|(unit, instance)| Backend {
-            port: self.store.port(instance),
-            ..Backend::new(unit.clone(), instance.clone())
-        });
-        let drained = self.route.drain(&set.collect(), self.drain_limit()).await.map_err(environment)?;
-        Ok(Observed::Drained(drained))
-    }
-
-    /// How long open connections of what is taken out may go on.
-    pub(super) fn drain_limit(&self) -> Duration {
-        self.settings.route.ports().map_or(Duration::ZERO, |ports| ports.drain)
-    }
-
-    /// Asks the address that users call.
-    pub(super) async fn ask_outside(&self, facts: &Facts) -> Result<Observed, Failure> {
-        match self.route.verify(self.settings.proof.deadline).await {
-            Ok(()) => Ok(Observed::Nothing),
-            // A unit as evidence is the route's own, a socket that doesn't listen: nothing that a release can do.
-            Err(fault) if fault.evidence.unit.is_some() => {
-                let failure = self.side_failure(&facts.to.instances(), fault).await;
-                Err(Failure {
-                    blame: if failure.blame == Blame::Release { Blame::Environment } else { failure.blame },
-                    ..failure
-                })
-            }
-            Err(fault) => Err(self.side_failure(&facts.to.instances(), fault).await),
-        }
-    }
-
-    /// Watches the new slot for what is left of the soak time.
-    pub(super) async fn soak(&self, context: &Context<'_>, runs: &Runs) -> Result<Observed, Failure> {
-        let Some(Stage::Soaking { left, .. }) = context.stage else { return Ok(Observed::Nothing) };
-        let mut told = *left;
-        self.watch_over(context, runs, *left, true, &mut |left| {
-            // What is left after a boot is what was told last.
-            let due = told.saturating_sub(left) >= TELL_EVERY;
-            if due {
-                told = left;
-            }
-            due
-        })
-        .await
-        .map(|()| Observed::Nothing)
-    }
-
-    /// Watches what is proved until the driver hears an operator's word.
-    pub(super) async fn await_word(&self, context: &Context<'_>, runs: &Runs) -> Result<Observed, Failure> {
-        self.watch_over(context, runs, AWAIT_LIMIT, false, &mut |_| false).await?;
-        let limit = humantime::format_duration(AWAIT_LIMIT);
-        let app = &self.settings.name;
-        let fault = Fault::new(Code::Cancelled, format!("nobody said `slotctl promote {app}` within {limit}"));
-        Err(Failure { fault, blame: Blame::Operator, rests: false })
-    }
-
-    /// Sees for `time` that these runs go on and answer well, and from outside too where they are live.
-    async fn watch_over(
-        &self,
-        context: &Context<'_>,
-        runs: &Runs,
-        time: Duration,
-        live: bool,
-        tell: &mut (dyn FnMut(Duration) -> bool + Send),
-    ) -> Result<(), Failure> {
-        let end = Instant::now() + time;
-        let units: Vec<UnitName> = runs.keys().cloned().collect();
-        let mut watch = self.units.watch(&units).await.map_err(|error| control(&error))?;
-        loop {
-            self.confirm(runs).await?;
-            for (unit, instance) in context.facts.to.instances() {
-                if !runs.contains_key(&unit) {
-                    continue;
-                }
-                let target = self.target(unit.clone(), instance);
-                if let Err(fault) = self.ask_until(&target, SOAK_PATIENCE).await {
-                    // That it couldn't be asked says nothing about it.
-                    let code = if fault.code == Code::UnitControl { fault.code } else { Code::SoakFailed };
-                    return Err(self.candidate_failure(&unit, Fault { code, ..fault }).await);
-                }
-            }
-            if live {
-                self.ask_outside(context.facts).await?;
-            }
-            let rest = end.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                return Ok(());
-            }
-            if tell(rest) {
-                self.tell_left(context, rest).await?;
-            }
-            self.hold(context, WATCH_HOLD).await?;
-            // A change of a unit or the next look, whichever comes first; a lost watch leaves the looks.
-            let pause = rest.min(self.settings.proof.interval.max(Duration::from_secs(1)));
-            let _ = tokio::time::timeout(pause, watch.changed()).await;
-        }
     }
 
     /// Sees that each unit still runs under the InvocationID that proved itself.
@@ -331,7 +195,7 @@ impl<U: UnitControl> Host<U> {
     }
 
     /// Asks until the answer is good, or for `patience`; the last answer is the error.
-    async fn ask_until(&self, target: &Target, patience: Duration) -> Result<(), Fault> {
+    pub(super) async fn ask_until(&self, target: &Target, patience: Duration) -> Result<(), Fault> {
         let (prober, proof, end) = (self.prober(), &self.settings.proof, Instant::now() + patience);
         loop {
             let asked = prober.ask_once(self.settings.probes_for(&target.unit), target, proof.timeout).await;
@@ -359,31 +223,6 @@ impl<U: UnitControl> Host<U> {
         patterns.dedup();
         self.units.list(&patterns).await.map_err(|error| control(&error))
     }
-}
-
-/// Whom the route is to have, each with its port and its share.
-fn backends(facts: &Facts, traffic: &Traffic, port: &dyn Fn(&InstanceName) -> Option<u16>) -> BTreeSet<Backend> {
-    let is_new = |instance: &InstanceName| instance.slot == facts.to.slot;
-    let new = u32::try_from(traffic.to.iter().filter(|(_, instance)| is_new(instance)).count()).unwrap_or(u32::MAX);
-    let old = u32::try_from(traffic.to.len()).unwrap_or(u32::MAX).saturating_sub(new);
-    let weight = |instance: &InstanceName| match traffic.weight {
-        Some(weight) if new > 0 && old > 0 => {
-            let (a, b) = ((100 - weight.min(99)) * new, weight * old);
-            let divisor = gcd(a, b).max(a.max(b).div_ceil(MAX_WEIGHT));
-            (if is_new(instance) { b / divisor } else { a / divisor }).max(1)
-        }
-        _ => 1,
-    };
-    let backend = |(unit, instance): &(UnitName, InstanceName)| Backend {
-        port: port(instance),
-        weight: weight(instance),
-        ..Backend::new(unit.clone(), instance.clone())
-    };
-    traffic.to.iter().map(backend).collect()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 /// Whom the probes ask, and by which path: that of its release, where it names one.

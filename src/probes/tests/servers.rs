@@ -1,6 +1,7 @@
 //! Each kind of probe against a small real server on loopback or a Unix socket.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -8,6 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::config::app::Address;
+use crate::units::Active;
 use crate::units::fake::FakeUnits;
 
 /// Long enough for a busy machine; only what is meant to be silent takes it.
@@ -32,15 +34,17 @@ fn says(text: &str) -> Server {
 struct Running {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicU32>,
 }
 
 async fn tcp(server: Server) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let requests = Arc::default();
-    let running = Running { address, requests: Arc::clone(&requests) };
+    let (requests, connections) = (Arc::default(), Arc::new(AtomicU32::new(0)));
+    let running = Running { address, requests: Arc::clone(&requests), connections: Arc::clone(&connections) };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            connections.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(answer(stream, server.clone(), Arc::clone(&requests)));
         }
     });
@@ -94,7 +98,14 @@ impl Http {
 }
 
 async fn ask(probe: &Probe, timeout: Duration) -> Result<(), Miss> {
-    Prober::new(FakeUnits::new()).attempt(probe, &target(), timeout).await
+    prober().attempt(probe, &target(), timeout).await
+}
+
+/// Of an instance that runs.
+fn prober() -> Prober<FakeUnits> {
+    let fake = FakeUnits::new();
+    fake.unit("web@2.0@bb1@r2").runs();
+    Prober::new(fake)
 }
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Version: 2.0+b1\r\nContent-Length: 10\r\n\r\nweb 2.0+b1";
@@ -113,6 +124,23 @@ async fn a_good_answer_and_the_request_that_got_it() {
     );
     // Two attempts are two connections, or the second would have found none.
     assert_eq!(*requests, [expected.clone(), expected]);
+}
+
+/// Whoever connects to a shared socket has systemd start what isn't there.
+#[tokio::test]
+async fn a_port_behind_which_nothing_runs_is_not_asked() {
+    let server = tcp(says(GOOD)).await;
+    for (active, sub) in [(Active::Inactive, "dead"), (Active::Deactivating, "stop-sigterm")] {
+        let fake = FakeUnits::new();
+        fake.unit("web@2.0@bb1@r2").change(|status| (status.active, status.sub) = (active, sub.to_owned()));
+        for probe in [Http::at(&server.address).0, Probe::Tcp { address: server.address.clone() }] {
+            let miss = Prober::new(fake.clone()).attempt(&probe, &target(), PATIENT).await.expect_err("a miss");
+            assert_eq!(miss.kind, MissKind::Silent, "{}", miss.last);
+            assert!(miss.last.contains(sub), "{}", miss.last);
+        }
+    }
+    assert_eq!(*server.requests.lock().expect("a lock"), [""; 0]);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -249,7 +277,7 @@ async fn a_unix_socket_that_isnt_there() {
 async fn the_path_that_the_release_names_is_asked_at_the_settings_address() {
     let server = tcp(says(GOOD)).await;
     let target = Target { health_path: Some("/up?full=1".into()), ..target() };
-    let asked = Prober::new(FakeUnits::new()).attempt(&Http::at(&server.address).0, &target, PATIENT).await;
+    let asked = prober().attempt(&Http::at(&server.address).0, &target, PATIENT).await;
     assert_eq!(asked, Ok(()));
     assert!(server.requests.lock().expect("a lock")[0].starts_with("GET /up?full=1 HTTP/1.1\r\n"));
 }

@@ -115,6 +115,10 @@ impl FakeUnits {
 impl UnitControl for FakeUnits {
     async fn start(&self, unit: &UnitName, at_most: Duration) -> Result<JobResult, UnitError> {
         self.begin("start", unit)?;
+        if self.world().is_stopping(unit) {
+            let message = format!("Transaction for {unit}/start is destructive");
+            return Err(UnitError::Conflict { verb: "start", unit: unit.clone(), message });
+        }
         let start = self.world().unit(unit).starts.pop_front();
         match start {
             None if self.world().unit(unit).status.is_up() => Ok(JobResult::Done),
@@ -125,6 +129,19 @@ impl UnitControl for FakeUnits {
                     self.let_fate_come(unit, after, fate);
                 }
                 Ok(JobResult::Done)
+            }
+            Some(Start::WhileStopped(other)) => {
+                let mut world = self.world();
+                world.begin_run(unit);
+                world.end_run(&other, Active::Inactive, "dead", "success", None);
+                Ok(JobResult::Done)
+            }
+            Some(Start::FailsWhileStopped(other, exit)) => {
+                let mut world = self.world();
+                world.begin_run(unit);
+                world.end_run(unit, Active::Failed, "failed", "exit-code", Some(&exit));
+                world.end_run(&other, Active::Inactive, "dead", "success", None);
+                Ok(JobResult::Failed)
             }
             Some(Start::Passes) => {
                 let mut world = self.world();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::model::UnitName;
 use crate::units::{Active, JobResult, Load, UnitError, UnitStatus};
 
-use super::FakeUnits;
 use super::world::{Fate, Start, Stop, Unit};
+use super::{FakeUnits, full};
 
 /// The script of one unit; each method adds to it.
 pub struct Script<'a> {
@@ -46,6 +46,16 @@ impl Script<'_> {
             message: "Interactive authentication required.".to_owned(),
         };
         self.next_start(Start::Errs(error))
+    }
+
+    /// The next start succeeds, and while it lasts somebody stops that other unit.
+    pub fn start_meets_a_stop_of(self, other: &str) -> Self {
+        self.next_start(Start::WhileStopped(full(other)))
+    }
+
+    /// The next start fails, the process ended so, and at the same time somebody has stopped that other unit.
+    pub fn start_fails_as_somebody_stops(self, other: &str, exit: &str) -> Self {
+        self.next_start(Start::FailsWhileStopped(full(other), exit.to_owned()))
     }
 
     /// The next start is that of a oneshot that succeeds.
@@ -100,6 +110,30 @@ impl Script<'_> {
         world.end_run(&self.name, Active::Inactive, "dead", "success", Some("killed by SIGTERM"));
         drop(world);
         self
+    }
+
+    /// Somebody else begins to stop it now, which takes so long.
+    pub fn stop_begins_by_hand(self, takes: Duration) -> Self {
+        self.stop_begins(takes, false)
+    }
+
+    /// Somebody else begins to stop it now, which takes so long, and starts it again.
+    pub fn restart_begins_by_hand(self, takes: Duration) -> Self {
+        self.stop_begins(takes, true)
+    }
+
+    fn stop_begins(self, takes: Duration, up_again: bool) -> Self {
+        let (fake, name) = (self.fake.clone(), self.name.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(takes).await;
+            let mut world = fake.world();
+            world.unit(&name).status.job = false;
+            match up_again {
+                true => world.begin_run(&name),
+                false => world.end_run(&name, Active::Inactive, "dead", "success", None),
+            }
+        });
+        self.change(|status| (status.active, status.job) = (Active::Deactivating, true))
     }
 
     /// It shows any other status from now on; watches are told.

@@ -39,6 +39,10 @@ pub(super) enum Start {
     Errs(UnitError),
     /// A oneshot that succeeds and is inactive again.
     Passes,
+    /// It succeeds; meanwhile somebody has stopped this other unit.
+    WhileStopped(UnitName),
+    /// It fails; meanwhile somebody has stopped this other unit.
+    FailsWhileStopped(UnitName, String),
 }
 
 pub(super) enum Stop {
@@ -110,6 +114,12 @@ impl World {
             self.begin_run(name);
             self.unit(name).status.restarts += 1;
         }
+    }
+
+    /// Whether a stop of the unit is under way, which a start doesn't cancel.
+    pub(super) fn is_stopping(&mut self, name: &UnitName) -> bool {
+        let status = &self.unit(name).status;
+        status.job && status.active == Active::Deactivating
     }
 
     pub(super) fn tell(&mut self, name: &UnitName) {

@@ -94,7 +94,9 @@ impl Systemd {
         let link = self.link().await?;
         let events = link.events()?;
         let made = match verb {
-            Verb::Start => bounded(link.manager.start_unit(unit.as_str(), Mode::Replace)).await,
+            // `fail`: in mode `replace` it would cancel a stop that somebody queued, of it or of what it needs.
+            Verb::Start => bounded(link.manager.start_unit(unit.as_str(), Mode::Fail)).await,
+            // `replace`: a stop has to end a start that doesn't end, or a restart that systemd has queued by itself.
             Verb::Stop => bounded(link.manager.stop_unit(unit.as_str(), Mode::Replace)).await,
         };
         match made {

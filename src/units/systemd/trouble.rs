@@ -61,6 +61,7 @@ impl Trouble {
             Trouble::Answer(name, message) => match name.strip_prefix("org.freedesktop.systemd1.") {
                 Some("NoSuchUnit") => UnitError::NotFound(unit),
                 Some("UnitMasked") => UnitError::Masked(unit),
+                Some("TransactionIsDestructive") => UnitError::Conflict { verb, unit, message },
                 _ if DENIED.contains(&name.as_str()) => UnitError::Denied { verb, unit, message },
                 _ => UnitError::Refused { verb, unit, message },
             },

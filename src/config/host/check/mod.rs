@@ -3,6 +3,7 @@
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
 mod gate;
+mod leave;
 mod probe;
 mod socket;
 mod template;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::config::app::{Address, AppSettings, Probe, Route};
 use crate::model::{AppName, Code, Template};
 
+use super::polkit::PolkitRules;
 use super::syntax::{self, Span};
 use super::unitfile::{Entry, Found, SearchPath, UnitFile};
 
@@ -83,7 +85,7 @@ pub struct Finding {
 }
 
 /// Everything that is wrong with the app's units: gate, socket, templates, units of probes, in this order.
-pub fn check(expected: &Expected, path: &SearchPath) -> Vec<Finding> {
+pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     let lost = Lost {
         why: format!("without it {} can't be started or stopped", expected.app),
@@ -108,6 +110,7 @@ pub fn check(expected: &Expected, path: &SearchPath) -> Vec<Finding> {
     }
     for name in &expected.probe_units {
         probe::check(expected, path, name, &mut findings);
+        leave::check(expected, rules, name, &mut findings);
     }
     findings.0
 }
@@ -117,17 +120,13 @@ impl Expected {
     pub fn of(app: &AppSettings, state: &Path, profile: Profile) -> Self {
         let on_unix =
             |probe: &Probe| matches!(probe, Probe::Unix { .. } | Probe::Http { address: Address::Unix(_), .. });
-        let unit_of = |probe: &Probe| match probe {
-            Probe::Unit { name } => Some(name.clone()),
-            _ => None,
-        };
         Expected {
             app: app.name.clone(),
             templates: app.units.iter().map(|unit| unit.name.clone()).collect(),
             socket: matches!(app.route, Route::Socket { .. }),
             health_socket: app.all_probes().any(on_unix),
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
-            probe_units: app.all_probes().filter_map(unit_of).collect(),
+            probe_units: app.probe_units(),
             state: state.to_owned(),
             profile,
         }
@@ -361,7 +360,16 @@ impl Findings {
                 lost(Code::UnitMissing, file, format!("{unit} doesn't exist"), if_lost.fix.clone());
             }
             Ok(Found::Masked(at)) => {
-                let fix = format!("systemctl unmask {unit}, or remove {}", at.display());
+                let listener = match unit.strip_suffix(".socket") {
+                    // Not before: while they are masked its stop doesn't take gate and slot along, and a slot that is left
+                    // holds the port.
+                    Some(app) => format!(
+                        "; masked while it listened it has lost its listener: once nothing is masked any more, \
+                         systemctl stop {unit} and systemctl start {app}.service"
+                    ),
+                    None => String::new(),
+                };
+                let fix = format!("systemctl unmask {unit}, or remove {}{listener}", at.display());
                 lost(Code::UnitMasked, at, format!("{unit} is masked"), fix);
             }
             Err(error) => {

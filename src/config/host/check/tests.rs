@@ -44,7 +44,7 @@ impl World {
     }
 
     fn check(&self) -> Vec<Finding> {
-        check(&self.expected, &SearchPath::below(self.root.path()))
+        check(&self.expected, &SearchPath::below(self.root.path()), &PolkitRules::below(self.root.path()))
     }
 
     /// The line on which `text` begins, from 1.
@@ -97,6 +97,11 @@ fn missing_and_masked_units() {
     let codes: Vec<Code> = found.iter().map(|finding| finding.code).collect();
     assert_eq!(codes, [Code::UnitMasked, Code::UnitMissing], "{found:#?}");
     assert_eq!(found[1].file, Path::new("/etc/systemd/system/web@.service"));
+    // A socket comes back only by a restart, which needs the other units.
+    let fix = "systemctl stop web.socket and systemctl start web.service";
+    assert!(found[0].fix.ends_with(fix), "{}", found[0].fix);
+    std::fs::write(world.unit(GATE), "").expect("mask");
+    assert!(!world.check()[0].fix.contains("stop"));
 }
 
 #[test]

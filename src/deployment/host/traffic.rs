@@ -1,0 +1,138 @@
+//! The effects on users: whom the route sends them to, what is open while it ends, and the address that they call.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::deployment::Blame;
+use crate::model::route::MAX_WEIGHT;
+use crate::model::{Code, Fault, InstanceName, UnitName};
+use crate::routes::{Backend, Route as _};
+use crate::units::UnitControl;
+
+use super::super::facts::{Facts, Traffic};
+use super::super::machine::{Failure, Observed};
+use super::{Host, environment};
+
+impl<U: UnitControl> Host<U> {
+    /// Brings the route to these instances. One of a whole side that isn't there any more has ended by itself or by
+    /// somebody's hand. Where who runs also serves, nothing less than a whole side is anything to confirm.
+    pub(super) async fn route_to(&self, facts: &Facts, traffic: &Traffic) -> Result<Observed, Failure> {
+        if !traffic.whole && !self.route.has_sets() {
+            return Ok(Observed::Nothing);
+        }
+        let traffic = &self.those_up(traffic).await?;
+        let set = backends(facts, traffic, &|instance| self.store.port(instance));
+        match self.route.switch(&set).await {
+            Ok(()) => Ok(Observed::Nothing),
+            Err(fault) => Err(self.side_failure(&traffic.to, fault).await),
+        }
+    }
+
+    /// Of a mixed set those that are up: on the way back one of them may be the reason for it.
+    async fn those_up(&self, traffic: &Traffic) -> Result<Traffic, Failure> {
+        let mut up = Traffic { to: Vec::new(), ..*traffic };
+        for (unit, instance) in &traffic.to {
+            if traffic.whole || self.status(unit).await?.is_up() {
+                up.to.push((unit.clone(), instance.clone()));
+            }
+        }
+        Ok(up)
+    }
+
+    /// Waits until nobody uses these instances any more, or for as long as the settings give them.
+    pub(super) async fn drain(&self, leaving: &[(UnitName, InstanceName)]) -> Result<Observed, Failure> {
+        let leaving = Traffic { to: leaving.to_vec(), weight: None, whole: false };
+        let set = leaving.to.iter().map(|(unit, instance)| Backend {
+            port: self.store.port(instance),
+            ..Backend::new(unit.clone(), instance.clone())
+        });
+        let drained = self.route.drain(&set.collect(), self.drain_limit()).await.map_err(environment)?;
+        Ok(Observed::Drained(drained))
+    }
+
+    /// How long open connections of what is taken out may go on.
+    pub(super) fn drain_limit(&self) -> Duration {
+        self.settings.route.ports().map_or(Duration::ZERO, |ports| ports.drain)
+    }
+
+    /// Asks the address that users call, if there is somebody to answer: as a client of a socket under which nothing runs
+    /// it would have systemd start what somebody has just stopped.
+    pub(super) async fn ask_outside(&self, facts: &Facts) -> Result<Observed, Failure> {
+        for unit in facts.to.unit_names() {
+            if !self.status(&unit).await?.is_up() {
+                let ended = Fault::new(Code::UnitExited, format!("{unit} ended before its address was asked"));
+                return Err(self.side_failure(&facts.to.instances(), ended).await);
+            }
+        }
+        match self.route.verify(self.settings.proof.deadline).await {
+            Ok(()) => Ok(Observed::Nothing),
+            // A unit as evidence is the route's own, a socket that doesn't listen: nothing that a release can do.
+            Err(fault) if fault.evidence.unit.is_some() => {
+                let failure = self.side_failure(&facts.to.instances(), fault).await;
+                Err(Failure {
+                    blame: if failure.blame == Blame::Release { Blame::Environment } else { failure.blame },
+                    ..failure
+                })
+            }
+            Err(fault) => Err(self.side_failure(&facts.to.instances(), fault).await),
+        }
+    }
+}
+
+/// Whom the route is to have, each with its port and its share.
+fn backends(facts: &Facts, traffic: &Traffic, port: &dyn Fn(&InstanceName) -> Option<u16>) -> BTreeSet<Backend> {
+    let is_new = |instance: &InstanceName| instance.slot == facts.to.slot;
+    let new = u32::try_from(traffic.to.iter().filter(|(_, instance)| is_new(instance)).count()).unwrap_or(u32::MAX);
+    let old = u32::try_from(traffic.to.len()).unwrap_or(u32::MAX).saturating_sub(new);
+    let weight = |instance: &InstanceName| match traffic.weight {
+        Some(weight) if new > 0 && old > 0 => {
+            let (a, b) = ((100 - weight.min(99)) * new, weight * old);
+            let divisor = gcd(a, b).max(a.max(b).div_ceil(MAX_WEIGHT));
+            (if is_new(instance) { b / divisor } else { a / divisor }).max(1)
+        }
+        _ => 1,
+    };
+    let backend = |(unit, instance): &(UnitName, InstanceName)| Backend {
+        port: port(instance),
+        weight: weight(instance),
+        ..Backend::new(unit.clone(), instance.clone())
+    };
+    traffic.to.iter().map(backend).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::sim::{facts, side};
+    use super::*;
+
+    /// The weights of A's and B's instances.
+    fn weights(old: u32, new: u32, weight: Option<u32>) -> (Vec<u32>, Vec<u32>) {
+        let (a, b) = (side("1", old.max(1)), side("2", new.max(1)));
+        let facts = facts(Some(a.clone()), b.clone());
+        let mut to = a.instances();
+        to.truncate(old as usize);
+        to.extend(b.instances().into_iter().take(new as usize));
+        let set = backends(&facts, &Traffic { to, weight, whole: false }, &|_| None);
+        let of = |slot| set.iter().filter(|it| it.instance.slot == slot).map(|it| it.weight).collect();
+        (of(a.slot), of(b.slot))
+    }
+
+    #[test]
+    fn a_canary_gets_its_share_whatever_the_numbers() {
+        assert_eq!(weights(2, 1, None), (vec![1, 1], vec![1]));
+        assert_eq!(weights(3, 1, Some(10)), (vec![3, 3, 3], vec![1]));
+        assert_eq!(weights(1, 1, Some(10)), (vec![9], vec![1]));
+        assert_eq!(weights(2, 2, Some(50)), (vec![1, 1], vec![1, 1]));
+        assert_eq!(weights(0, 2, Some(10)), (vec![], vec![1, 1]));
+        for (old, new, weight) in [(4, 4, 33), (99, 1, 1), (1, 99, 99), (7, 5, 13)] {
+            let (a, b) = weights(old, new, Some(weight));
+            let (a, b) = (f64::from(a.iter().sum::<u32>()), f64::from(b.iter().sum::<u32>()));
+            let share = 100.0 * b / (a + b);
+            assert!((share - f64::from(weight)).abs() < 1.0, "{old} and {new} at {weight}: {share}");
+        }
+    }
+}
