@@ -121,6 +121,30 @@ fn what_new_writes_has_nothing_wrong() {
     assert_eq!(Site::new().check(), (Vec::new(), Some(0)));
 }
 
+/// Settings that are there are the administrator's; polkit's rule follows them.
+#[test]
+fn new_leaves_settings_that_are_there_and_makes_the_rule_from_them() {
+    let site = Site::new();
+    let settings = site.0.path().join("etc/slotd/apps/web.toml");
+    let probed =
+        fs::read_to_string(&settings).expect("settings") + "[[probe]]\nkind = \"unit\"\nname = \"web-check@\"\n";
+    fs::write(&settings, &probed).expect("written");
+    let new = |words: &[&str]| {
+        let output = site.slotctl(&[&["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080"], words].concat());
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for (words, parts) in [
+        (&[][..], &["(web-check@[A-Za-z0-9]", "web.toml is left as it is"][..]),
+        (&["--write", "--force"], &["50-slotd-web.rules\n", "web.toml is left as it is"]),
+    ] {
+        let said = new(words);
+        assert!(parts.iter().all(|part| said.contains(part)), "{words:?}: {said}");
+    }
+    assert_eq!(fs::read_to_string(&settings).expect("settings"), probed);
+    let (found, _) = site.check();
+    assert!(found.len() == 1 && found[0].contains("web-check@.service doesn't exist"), "{found:?}");
+}
+
 #[test]
 fn each_fault_is_found_at_its_line() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken/units");

@@ -349,20 +349,7 @@ fn a_new_app_is_shown_written_once_and_checked() {
     contains(&refused.stderr, &["web@.service is there and differs; nothing was written", "--write --force"]);
     assert_eq!(new(&["--write", "--force"]).code, 0);
 
-    // Settings that are there are the administrator's; polkit's rule follows them.
-    let settings = format!("{root}/etc/slotd/apps/web.toml");
-    let probed =
-        std::fs::read_to_string(&settings).expect("settings") + "[[probe]]\nkind = \"unit\"\nname = \"web-check@\"\n";
-    std::fs::write(&settings, &probed).expect("written");
-    let found = world.slotctl(&["check", "web", "--root", root]);
-    contains(&found.stdout, &["50-slotd-web.rules: error: no rule of polkit names web-check@ (config.unit)"]);
-    contains(&new(&[]).stdout, &["(web-check@[A-Za-z0-9]", "web.toml is left as it is"]);
-    let forced = new(&["--write", "--force"]);
-    contains(&forced.stdout, &["wrote ", "50-slotd-web.rules", "web.toml is left as it is"]);
-    assert!(!forced.stdout.contains("no rule of polkit"), "{forced:?}");
-    assert_eq!(std::fs::read_to_string(&settings).expect("settings"), probed);
-
-    std::fs::write(&settings, "deploy = \"perhaps\"\n").expect("written");
+    std::fs::write(format!("{root}/etc/slotd/apps/web.toml"), "deploy = \"perhaps\"\n").expect("written");
     let found = world.slotctl(&["check", "web", "--root", root]);
     assert_eq!(found.code, 3);
     contains(&found.stdout, &["web.toml:1:10: ", "deploy = \"perhaps\"\n         ^^^^^^^^^"]);
