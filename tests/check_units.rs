@@ -10,6 +10,7 @@
 //! | `text` | it is written anew with this text; empty: it is masked |
 //! | `remove` | it is removed |
 //! | `app` | text that is added to the app's own file |
+//! | `new` | further words for `slotctl new` |
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,15 +31,19 @@ struct Case {
     remove: bool,
     #[serde(default)]
     app: String,
+    #[serde(default)]
+    new: Vec<String>,
 }
 
 /// Below a folder of its own, what `slotctl new web --port 8080` writes.
 struct Site(TempDir);
 
 impl Site {
-    fn new() -> Site {
+    fn new(words: &[String]) -> Site {
         let site = Site(tempfile::tempdir().expect("folder"));
-        let made = site.slotctl(&["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write"]);
+        let mut all = vec!["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write"];
+        all.extend(words.iter().map(String::as_str));
+        let made = site.slotctl(&all);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         site
     }
@@ -89,8 +94,9 @@ fn judge(file: &Path) -> Result<(), String> {
     let text = fs::read_to_string(file).expect("readable");
     let first = text.lines().next().and_then(|line| line.strip_prefix("# expect: "));
     let expected: Vec<&str> = first.ok_or("the first line is no `# expect: `")?.split(" | ").collect();
-    let site = Site::new();
-    site.spoil(&toml::from_str(&text).map_err(|error| error.to_string())?);
+    let case: Case = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let site = Site::new(&case.new);
+    site.spoil(&case);
     let (found, status) = site.check();
     let fits = |(expected, found): (&&str, &String)| {
         let (place, words) = expected.split_once(": ").expect("FILE:LINE: SEVERITY: WORDS");
@@ -106,7 +112,10 @@ fn judge(file: &Path) -> Result<(), String> {
 
 #[test]
 fn what_new_writes_has_nothing_wrong() {
-    assert_eq!(Site::new().check(), (Vec::new(), Some(0)));
+    for words in ["", "--health /health", "--accept signal", "--accept signal --health /health"] {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(Site::new(&words).check(), (Vec::new(), Some(0)), "{words:?}");
+    }
 }
 
 #[test]

@@ -216,6 +216,10 @@ codes! {
     ProofUnstable = "proof.unstable", RolledBack;
     /// The address that users call didn't answer from the new slot.
     RouteOutside = "route.outside", RolledBack;
+    /// An instance that should take users doesn't say that it accepts.
+    RouteNotAccepting = "route.not_accepting", RolledBack;
+    /// An instance that should take no users doesn't say that it is quiet.
+    RouteNotQuiet = "route.not_quiet", RolledBack;
     /// The route can't give what the strategy asks of it.
     RouteUnsupported = "route.unsupported", Refused;
     /// A probe can't be told which instance it reaches.

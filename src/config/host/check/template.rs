@@ -19,6 +19,25 @@ pub(super) fn check(expected: &Expected, template: &Subject<'_>, findings: &mut 
     restarts_and_limits(expected, template, findings);
 }
 
+/// With `accept = "signal"` what a slot says of itself is how slotd knows what it does.
+pub(super) fn check_by_signal(template: &Subject<'_>, findings: &mut Findings) {
+    let (kind, access) = (template.unit.last("Service", "Type"), template.unit.last("Service", "NotifyAccess"));
+    let heard = kind.is_some_and(|it| matches!(it.value.as_str(), "notify" | "notify-reload"))
+        || access.is_some_and(|it| matches!(it.value.as_str(), "main" | "exec" | "all"));
+    if !heard {
+        let (at, kind) = match kind {
+            Some(entry) => (place(entry), entry.value.as_str()),
+            None => (template.heading("Service"), "simple"),
+        };
+        findings.error(
+            at,
+            format!("Type={kind}, and accept = \"signal\""),
+            "a slot has to say STATUS=quiet and STATUS=accepting, and systemd hears nothing of it",
+            "[Service] Type=notify",
+        );
+    }
+}
+
 /// What ties a slot to its gate, and its end to settle.
 fn life(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
     let gate = expected.app.gate_unit();
