@@ -52,7 +52,8 @@ impl Disk {
     /// Writes until not a block more fits.
     fn fill(&self) {
         let mut file = File::create(self.path("filler")).expect("a file");
-        for size in [64 * 1024, 4096] {
+        // The last step is a block of a small ext4.
+        for size in [64 * 1024, 4096, 1024] {
             let block = vec![b'x'; size];
             let error = loop {
                 if let Err(error) = file.write_all(&block).and_then(|()| file.sync_all()) {
