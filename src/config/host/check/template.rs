@@ -121,6 +121,14 @@ fn socket(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) 
     let why = "without it the slot isn't given the shared listener";
     let needed = Needed { severity: Severity::Error, section: "Service", key: "Sockets", wanted: socket.as_str(), why };
     findings.need_among(template, needed, |value| value.split_whitespace().any(|name| name == socket.as_str()));
+    let needed = Needed {
+        severity: if expected.by_signal.is_some() { Severity::Error } else { Severity::Warning },
+        section: "Service",
+        key: "NonBlocking",
+        wanted: "yes",
+        why: "each start makes the listener blocking for all slots that share it: one that runs then hangs in an accept",
+    };
+    findings.need(template, needed, |value| syntax::boolean(value) == Some(true));
     let why = "the listener must be there before the slot inherits it, and stopping it must take the slot along";
     findings.need_dependency(template, "Requires", socket.as_str(), why);
     findings.need_dependency(template, "After", socket.as_str(), why);
