@@ -72,7 +72,9 @@ impl Exit {
             Exit::Ok => "What was asked for is so.",
             Exit::Internal => "A fault of slotd itself.",
             Exit::Usage => "The command line is wrong.",
-            Exit::Degraded => "status: an app is degraded or stuck, or slotd isn't well. check: something was found.",
+            Exit::Degraded => {
+                "status: an app is degraded or stuck, or slotd isn't well. check, probe: something was found."
+            }
             Exit::NotFound => "There is no such app, slot or deployment.",
             Exit::Refused => "The request can't be carried out as things stand.",
             Exit::Busy => "Another deployment is in the way.",
