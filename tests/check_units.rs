@@ -33,21 +33,25 @@ struct Case {
     app: String,
     #[serde(default)]
     stale_rule: bool,
+    #[serde(default)]
+    new: Vec<String>,
 }
 
 /// Below a folder of its own, what `slotctl new web --port 8080` writes.
 struct Site(TempDir);
 
 impl Site {
-    fn new() -> Site {
+    fn new(words: &[String]) -> Site {
         let site = Site(tempfile::tempdir().expect("folder"));
-        site.write();
+        site.write(words);
         site
     }
 
     /// What it finds then is no matter here.
-    fn write(&self) {
-        let made = self.slotctl(&["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write", "--force"]);
+    fn write(&self, words: &[String]) {
+        let mut all = vec!["new", "web", "--exec", "/srv/web/bin/web", "--port", "8080", "--write", "--force"];
+        all.extend(words.iter().map(String::as_str));
+        let made = self.slotctl(&all);
         assert!(matches!(made.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
@@ -65,7 +69,7 @@ impl Site {
         let settings = fs::read_to_string(&app).expect("the app's file");
         fs::write(&app, settings + &case.app).expect("written");
         if !case.stale_rule {
-            self.write();
+            self.write(&case.new);
         }
         let Some(name) = &case.file else { return };
         let unit = self.unit(name);
@@ -100,8 +104,9 @@ fn judge(file: &Path) -> Result<(), String> {
     let text = fs::read_to_string(file).expect("readable");
     let first = text.lines().next().and_then(|line| line.strip_prefix("# expect: "));
     let expected: Vec<&str> = first.ok_or("the first line is no `# expect: `")?.split(" | ").collect();
-    let site = Site::new();
-    site.spoil(&toml::from_str(&text).map_err(|error| error.to_string())?);
+    let case: Case = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let site = Site::new(&case.new);
+    site.spoil(&case);
     let (found, status) = site.check();
     let fits = |(expected, found): (&&str, &String)| {
         let (place, words) = expected.split_once(": ").expect("FILE:LINE: SEVERITY: WORDS");
@@ -118,13 +123,16 @@ fn judge(file: &Path) -> Result<(), String> {
 
 #[test]
 fn what_new_writes_has_nothing_wrong() {
-    assert_eq!(Site::new().check(), (Vec::new(), Some(0)));
+    for words in ["", "--health /health", "--accept signal", "--accept signal --health /health"] {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(Site::new(&words).check(), (Vec::new(), Some(0)), "{words:?}");
+    }
 }
 
 /// Settings that are there are the administrator's; polkit's rule follows them.
 #[test]
 fn new_leaves_settings_that_are_there_and_makes_the_rule_from_them() {
-    let site = Site::new();
+    let site = Site::new(&[]);
     let settings = site.0.path().join("etc/slotd/apps/web.toml");
     let probed =
         fs::read_to_string(&settings).expect("settings") + "[[probe]]\nkind = \"unit\"\nname = \"web-check@\"\n";

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use slotd::durable::{Ballast, exchange, read_json, remove_tree, symlink_atomic, write_json};
 use slotd::model::release::Release;
+use slotd::model::route::AcceptAt;
 use slotd::model::slot::{Origin, UnitCount};
 use slotd::model::{Code, Digest, Fault, Layout, SlotName, VersionOrder};
 use slotd::slots::{LinkState, NewSlot, Published, SlotError, SlotStore};
@@ -51,7 +52,8 @@ impl Disk {
     /// Writes until not a block more fits.
     fn fill(&self) {
         let mut file = File::create(self.path("filler")).expect("a file");
-        for size in [64 * 1024, 4096] {
+        // The last step is a block of a small ext4.
+        for size in [64 * 1024, 4096, 1024] {
             let block = vec![b'x'; size];
             let error = loop {
                 if let Err(error) = file.write_all(&block).and_then(|()| file.sync_all()) {
@@ -150,7 +152,7 @@ fn life_goes_on(disk: &Disk) {
     for version in ["0.9", "1", "2"] {
         unpack(&store, version);
         publish(&store, version).expect("published");
-        store.publish_instance(&slot(version).instance(1), &[]).expect("an instance");
+        store.publish_instance(&slot(version).instance(1), &[AcceptAt::Signal.variable()]).expect("an instance");
         store.link_next(&slot(version)).expect("next");
         store.ensure_current(&slot(version)).expect("current");
         store.retire_next().expect("fallback");
@@ -164,7 +166,9 @@ fn life_goes_on(disk: &Disk) {
     assert!(remove_tree(&staging).and_then(|_| remove_tree(&packed)).is_ok(), "thrown away");
 
     disk.fill();
-    store.publish_instance(&slot("1").instance(1), &[]).expect("it is there");
+    assert!(!store.publish_instance(&slot("1").instance(1), &[AcceptAt::Signal.variable()]).expect("it is there"));
+    let told = store.publish_instance(&slot("1").instance(1), &[AcceptAt::Now.variable()]);
+    assert!(told.expect("to be told to accept needs no room"));
     store.ensure_current(&slot("1")).expect("a rollback needs no room");
     let links = store.links().expect("links");
     assert_eq!([&links.current, &links.fallback], [&LinkState::Slot(slot("1")), &LinkState::Slot(slot("2"))]);

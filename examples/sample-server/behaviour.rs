@@ -9,11 +9,15 @@
 //! | `crash-after MS` | dies by SIGABRT, MS after READY=1 |
 //! | `health-500` | `/health` has status 500; all else is well |
 //! | `health-file PATH` | `/health` has status 503 unless PATH is there: a fault of the environment, not of the release |
+//! | `accept-unasked` | takes connections from its start on, though told to wait for SIGUSR1 |
+//! | `deaf-to-accept`, `deaf-to-quiet` | does nothing on SIGUSR1, on SIGUSR2 |
 //! | `hang-on-stop` | stops serving on SIGTERM, and doesn't exit |
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::orders::Order;
 
 /// What a release that exits by itself writes on standard error.
 pub const WHY_IT_EXITS: &str = "its BEHAVIOUR says so";
@@ -27,6 +31,8 @@ pub struct Behaviour {
     pub ready_then_die: Option<Duration>,
     pub crash_after: Option<Duration>,
     pub health: Health,
+    pub accept_unasked: bool,
+    pub deaf_to: Option<Order>,
     pub hang_on_stop: bool,
 }
 
@@ -62,6 +68,9 @@ impl FromStr for Behaviour {
                 ("crash-after", ms) => all.crash_after = Some(milliseconds(line, ms)?),
                 ("health-500", "") => all.health = Health::Always500,
                 ("health-file", path) => all.health = Health::GoodWith(path.into()),
+                ("accept-unasked", "") => all.accept_unasked = true,
+                ("deaf-to-accept", "") => all.deaf_to = Some(Order::Accept),
+                ("deaf-to-quiet", "") => all.deaf_to = Some(Order::BeQuiet),
                 ("hang-on-stop", "") => all.hang_on_stop = true,
                 _ => return Err(BehaviourError::Unknown(line.to_owned())),
             }

@@ -4,19 +4,22 @@
 //! What an app has to do for that:
 //!
 //! 1. take the listener from systemd instead of binding one (`listeners`), so that connections which nobody accepts
-//!    yet wait in it;
+//!    yet wait in it; or, on a route with ports of the slots' own, listen on `$PORT`;
 //! 2. say `READY=1` once it answers, not before (below);
 //! 3. on SIGTERM say `STOPPING=1`, accept no more, and answer what is open with `Connection: close` (`server`): a
 //!    client that was told so opens a new connection, which waits for the next version;
 //! 4. say which version answers (`answers`), for probes and people;
 //! 5. answer health questions on a socket of its own, `$HEALTH_SOCKET`, if the route's port isn't its own
-//!    (`listeners`).
+//!    (`listeners`);
+//! 6. where slotd decides who accepts (`SLOTD_ACCEPT=signal`): start without accepting, accept on SIGUSR1 and no more
+//!    on SIGUSR2, and say which by `STATUS=` (`orders`, `server`).
 //!
 //! `behaviour` is for tests alone: it makes a release misbehave.
 
 mod answers;
 mod behaviour;
 mod listeners;
+mod orders;
 mod server;
 mod settings;
 
@@ -25,13 +28,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use answers::Answers;
 use behaviour::Behaviour;
 use listeners::Listeners;
+use orders::Orders;
 use server::Server;
 use settings::{Settings, SettingsError};
 
@@ -51,7 +53,7 @@ async fn main() -> ExitCode {
 enum RunError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("can't handle SIGTERM: {0}")]
+    #[error("can't handle signals: {0}")]
     Signal(io::Error),
     #[error(transparent)]
     Listen(#[from] listeners::ListenError),
@@ -60,7 +62,9 @@ enum RunError {
 }
 
 async fn run() -> Result<ExitCode, RunError> {
-    let Settings { port, tree, health_socket } = Settings::read();
+    let Settings { port, tree, own_port, health_socket, accept } = Settings::read();
+    let accepts = settings::accepts(accept.as_deref())?;
+    let own_port = settings::own_port(own_port.as_deref())?;
     let release = settings::release(&tree)?;
     let behaviour = settings::behaviour(&tree)?;
     if let Some(code) = behaviour.exit_before_accept {
@@ -69,27 +73,26 @@ async fn run() -> Result<ExitCode, RunError> {
     }
 
     // Before READY=1: from there on SIGTERM is a request, not a death.
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut stopped = std::pin::pin!(async move {
-        terminate.recv().await;
-        // Nobody may be listening, and the stop goes on whatever comes of it.
-        let _ = sd_notify::notify(false, &[NotifyState::Stopping]);
-    });
+    let mut orders = Orders::heard().map_err(RunError::Signal)?;
 
-    let listeners = Listeners::open(port, health_socket.as_deref())?;
+    let listeners = Listeners::open(port, own_port, health_socket.as_deref())?;
     tokio::select! {
         () = started(&behaviour) => {}
-        () = &mut stopped => return Ok(ExitCode::SUCCESS),
+        () = orders.stop() => {
+            orders::say_stopping();
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     println!("version {} slot {} serves on {listeners}", release.version, release.slot);
     let hang_on_stop = behaviour.hang_on_stop;
     let death = death(behaviour.ready_then_die, behaviour.crash_after);
-    let server = Server::new(Answers::new(release, behaviour.health));
+    let accepts = accepts || behaviour.accept_unasked;
+    let server = Server::new(Answers::new(release, behaviour.health), behaviour.deaf_to);
     // The listener holds what comes from here on, so the first answer may follow a moment later.
-    sd_notify::notify(false, &[NotifyState::Ready]).map_err(RunError::Notify)?;
+    orders::say_ready(accepts).map_err(RunError::Notify)?;
 
     tokio::select! {
-        () = server.serve(listeners, stopped) => {}
+        () = server.serve(listeners, orders, accepts) => {}
         code = death => return Ok(code),
     }
     if hang_on_stop {

@@ -1,12 +1,13 @@
-//! Connections from accept to close, and the stop that loses none of them.
+//! Connections from accept to close, and the ways to stop that lose none of them.
 //!
 //! A client may send its next request on an open connection at any moment, so closing one that idles can lose a request
 //! that is on its way. Therefore a stop has two phases. First each answer says `Connection: close`: who asks again is
-//! told to come by a new connection, and that one waits in the shared listener for the next version. Only what has
+//! told to come by a new connection, which waits in the shared listener, or is taken by another version. Only what has
 //! idled through all of [`LINGER`] is closed unasked.
+//!
+//! A server that is told to be quiet stays in the first of them: nothing presses it, so nothing is closed unasked.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::answers::Answers;
 use crate::listeners::{Listeners, Stream};
+use crate::orders::{self, Order, Orders};
 
 /// How long a stop waits for the next request of connections that idle. New connections wait as long, so it is short.
 const LINGER: Duration = Duration::from_millis(500);
@@ -33,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 enum Phase {
     /// Connections stay open after an answer.
     Serving,
-    /// Each answer is its connection's last.
+    /// No new ones are taken, and each answer is its connection's last.
     Lingering,
     /// Connections that idle are closed.
     Closing,
@@ -44,23 +46,34 @@ enum Phase {
 pub struct Server {
     answers: Arc<Answers>,
     phase: watch::Sender<Phase>,
+    deaf_to: Option<Order>,
     connections: JoinSet<()>,
 }
 
 impl Server {
-    /// One that gives these answers.
-    pub fn new(answers: Answers) -> Self {
-        Server { answers: Arc::new(answers), phase: watch::Sender::new(Phase::Serving), connections: JoinSet::new() }
+    /// One that gives these answers, and does nothing on the order to which it is deaf.
+    pub fn new(answers: Answers, deaf_to: Option<Order>) -> Self {
+        let phase = watch::Sender::new(Phase::Serving);
+        Server { answers: Arc::new(answers), phase, deaf_to, connections: JoinSet::new() }
     }
 
-    /// Serves until `stopped`, then until the last connection is closed.
+    /// Serves as it is ordered until it is told to stop, then until the last connection is closed.
     ///
     /// A request that takes longer than the unit's TimeoutStopSec= is cut by systemd; there is no second limit here.
-    pub async fn serve(mut self, listeners: Listeners, mut stopped: impl Future<Output = ()> + Unpin) {
+    pub async fn serve(mut self, listeners: Listeners, mut orders: Orders, mut accepts: bool) {
         loop {
             tokio::select! {
-                () = &mut stopped => break,
-                accepted = listeners.accept() => match accepted {
+                order = orders.next() => match order {
+                    deaf if self.deaf_to == Some(deaf) => {}
+                    Order::Stop => break,
+                    order => {
+                        accepts = order == Order::Accept;
+                        self.phase.send_replace(if accepts { Phase::Serving } else { Phase::Lingering });
+                        // Only now, when it is so.
+                        orders::say(accepts);
+                    }
+                },
+                accepted = listeners.accept(accepts) => match accepted {
                     Ok(stream) => self.take(stream),
                     // The client went away while it waited.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -73,9 +86,9 @@ impl Server {
                 Some(_) = self.connections.join_next() => {}
             }
         }
-        // systemd holds the shared listener open: what waits in it stays there.
-        drop(listeners);
+        orders::say_stopping();
         self.phase.send_replace(Phase::Lingering);
+        listeners.leave().into_iter().for_each(|stream| self.take(stream));
         if timeout(LINGER, self.all_closed()).await.is_err() {
             self.phase.send_replace(Phase::Closing);
             self.all_closed().await;

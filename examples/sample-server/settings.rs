@@ -18,6 +18,12 @@ pub struct Settings {
     /// The folder of the release: VERSION and, for tests, BEHAVIOUR
     #[arg(long, default_value = ".")]
     pub tree: PathBuf,
+    /// From `$PORT`: listen on this port of all addresses, where the listener doesn't come from systemd.
+    #[arg(skip = env::var("PORT").ok())]
+    pub own_port: Option<String>,
+    /// From `$SLOTD_ACCEPT`: take connections from the start on ("now"), or on SIGUSR1 ("signal").
+    #[arg(skip = env::var("SLOTD_ACCEPT").ok())]
+    pub accept: Option<String>,
     /// From `$HEALTH_SOCKET`: answer on this Unix socket as well.
     #[arg(skip = env::var_os("HEALTH_SOCKET").map(PathBuf::from))]
     pub health_socket: Option<PathBuf>,
@@ -37,6 +43,10 @@ pub struct Release {
 pub enum SettingsError {
     #[error("which version is this? {path} isn't there, and SLOTD_VERSION isn't set", path = .0.display())]
     NoVersion(PathBuf),
+    #[error("PORT={0:?} is no port")]
+    Port(String),
+    #[error("SLOTD_ACCEPT={0:?} is neither now nor signal")]
+    Accept(String),
     #[error("can't read {path}: {cause}", path = .path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
     #[error("{path}: {cause}", path = .path.display())]
@@ -48,6 +58,20 @@ impl Settings {
     pub fn read() -> Settings {
         Settings::parse()
     }
+}
+
+/// Whether it takes connections from its start on; without slotd it does.
+pub fn accepts(accept: Option<&str>) -> Result<bool, SettingsError> {
+    match accept {
+        None | Some("now") => Ok(true),
+        Some("signal") => Ok(false),
+        Some(other) => Err(SettingsError::Accept(other.to_owned())),
+    }
+}
+
+/// The port of its own.
+pub fn own_port(port: Option<&str>) -> Result<Option<u16>, SettingsError> {
+    port.map(|port| port.parse().map_err(|_| SettingsError::Port(port.to_owned()))).transpose()
 }
 
 /// The file VERSION counts, being what was packed; else the environment.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, prune, quarantine, status, why,
+    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, probe, prune, quarantine,
+    status, why,
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -63,6 +64,8 @@ pub enum Command {
     Pack(pack::Args),
     /// Try an artifact as slotd would take it, without a daemon
     Lint(lint::Args),
+    /// Whether a program can be replaced without losing a request; ends with 3 if not
+    Probe(probe::Args),
     /// Every error code and exit status, with its meaning
     Codes,
     /// Completions for a shell, on standard output

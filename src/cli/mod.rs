@@ -19,6 +19,7 @@ mod logs;
 mod new;
 mod output;
 mod pack;
+mod probe;
 mod prune;
 mod quarantine;
 mod status;
@@ -93,6 +94,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::New(args) => new::run(args, context.out),
         Command::Check(args) => check::run(&args, context.out),
         Command::Pack(args) => pack::run(&args, context.out),
+        Command::Probe(args) => probe::run(&args, context.out),
         Command::Lint(args) => lint::run(&args, context.out),
         Command::Codes => Ok(codes::run(context.out)),
         Command::Completions(args) => Ok(completions::run(&args)),

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use crate::config::app::Accept;
 use crate::config::daemon::DEFAULT_APPS_DIR;
 use crate::config::host::{PlannedFile, Scaffold, ScaffoldPlan, ServiceType};
 use crate::config::{AppSettings, load_app};
@@ -35,9 +36,12 @@ pub struct Args {
     /// How systemd learns that a slot is up: notify, exec or simple
     #[arg(long = "type", value_name = "TYPE", default_value_t)]
     service_type: ServiceType,
-    /// The path of an HTTP probe on the port
+    /// The path of an HTTP probe on the port; with --accept signal on the slot's own socket
     #[arg(long, value_name = "PATH")]
     health: Option<String>,
+    /// From when on a slot takes connections from the shared socket: ready, or signal
+    #[arg(long, value_name = "WHEN", default_value_t = Accept::Ready)]
+    accept: Accept,
     /// Write the files, make them known to the system, and check them
     #[arg(long)]
     write: bool,
@@ -110,8 +114,9 @@ fn plan(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
     let there = if file.exists() { load_app(&file, &settings.defaults).ok() } else { None };
     // polkit's rule names what its probes run.
     let probe_units = there.as_ref().map(AppSettings::probe_units).unwrap_or_default();
-    let Args { app, exec, port, user, service_type, health, .. } = args;
-    let scaffold = Scaffold { app, exec, port, user, service_type, health, probe_units, state: settings.state_dir };
+    let Args { app, exec, port, user, service_type, health, accept, .. } = args;
+    let state = settings.state_dir;
+    let scaffold = Scaffold { app, exec, port, user, service_type, health, accept, probe_units, state };
     let mut plan = scaffold.plan().map_err(|error| ApiError::new(Code::ConfigInvalid, error.to_string()))?;
     for file in &mut plan.files {
         if let Ok(name) = file.path.strip_prefix(DEFAULT_APPS_DIR) {

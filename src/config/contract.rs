@@ -3,7 +3,11 @@
 //! What can't be given is refused, by the settings file, by `check`, by `plan` and by the deployment, with the same
 //! words; nothing is approximated.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::model::Code;
+use crate::model::route::AcceptAt;
 
 use super::app::{Accept, Address, Probe, Route, Soak, Strategy, SwitchMode, Unit};
 use super::text::{PORT, placeholders};
@@ -78,6 +82,13 @@ impl Route {
     }
 }
 
+impl Route {
+    /// What an instance is told about taking connections; only where signals decide about that.
+    pub fn accept_variable(&self, at: AcceptAt) -> Option<(String, String)> {
+        matches!(self, Route::Socket { accept: Accept::Signal }).then(|| at.variable())
+    }
+}
+
 impl Wish<'_> {
     /// Whether a new instance may run beside an old one.
     pub fn overlaps(&self) -> bool {
@@ -101,6 +112,11 @@ impl Wish<'_> {
             } else if !own && contract.own_ports {
                 let message = format!("the probe {probe} can't be told which instance it reaches");
                 refuse(Code::RouteProbeUnaddressed, place, message, "write address = \"127.0.0.1:{port}\"");
+            } else if matches!(self.route, Route::Socket { accept: Accept::Signal }) {
+                let message =
+                    format!("the probe {probe} asks the shared socket, where a candidate accepts nothing yet");
+                let fix = "ask the slot's own socket: address = \"/run/slots/APP/{instance}/health.sock\"";
+                refuse(Code::RouteProbeUnaddressed, place, message, fix);
             } else if matches!(self.route, Route::Socket { .. }) && self.overlaps() {
                 let message = format!(
                     "the probe {probe} asks the shared socket, where the old slot may answer beside the new one"
@@ -149,6 +165,28 @@ impl Wish<'_> {
     }
 }
 
+/// As the settings name it.
+impl FromStr for Accept {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "ready" => Ok(Accept::Ready),
+            "signal" => Ok(Accept::Signal),
+            _ => Err(format!("{word:?} is neither ready nor signal")),
+        }
+    }
+}
+
+impl fmt::Display for Accept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Accept::Ready => "ready",
+            Accept::Signal => "signal",
+        })
+    }
+}
+
 /// The TCP address that a probe asks.
 fn tcp_address(probe: &Probe) -> Option<&str> {
     match probe {
@@ -185,6 +223,15 @@ mod tests {
             (
                 format!("strategy = \"blue-green\"\n{unit}{shared}"),
                 "6: the probe http http://127.0.0.1:80/health asks the shared",
+            ),
+            (format!("{unit}{health}[route]\naccept = \"signal\"\n"), ""),
+            (
+                format!("{unit}{shared}[route]\naccept = \"signal\"\n"),
+                "5: the probe http http://127.0.0.1:80/health asks the shared socket, where a candidate accepts",
+            ),
+            (
+                format!("strategy = \"blue-green\"\nswitch = \"manual\"\n{unit}{health}[route]\naccept = \"signal\"\n"),
+                "",
             ),
             (format!("{unit}{own}"), "5: the probe tcp 127.0.0.1:{port} asks {port}, and with this route"),
             (

@@ -73,7 +73,7 @@ pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
     let kinds = [("socket", Kind::Socket), ("none", Kind::None)];
     let later = ["nftables", "haproxy", "nginx"];
     let kind = section.choice("kind", &kinds, &later).unwrap_or(Kind::Socket);
-    let accept = section.choice("accept", &[("ready", Accept::Ready)], &["signal"]);
+    let accept = section.choice("accept", &[("ready", Accept::Ready), ("signal", Accept::Signal)], &[]);
     let outside = section.text("outside").and_then(|address| {
         let good = text::is_host_port(address.get_ref()) && text::placeholders(address.get_ref()).is_empty();
         if !good {

@@ -72,7 +72,9 @@ impl Exit {
             Exit::Ok => "What was asked for is so.",
             Exit::Internal => "A fault of slotd itself.",
             Exit::Usage => "The command line is wrong.",
-            Exit::Degraded => "status: an app is degraded or stuck, or slotd isn't well. check: something was found.",
+            Exit::Degraded => {
+                "status: an app is degraded or stuck, or slotd isn't well. check, probe: something was found."
+            }
             Exit::NotFound => "There is no such app, slot or deployment.",
             Exit::Refused => "The request can't be carried out as things stand.",
             Exit::Busy => "Another deployment is in the way.",
@@ -218,6 +220,10 @@ codes! {
     ProofUnstable = "proof.unstable", RolledBack;
     /// The address that users call didn't answer from the new slot.
     RouteOutside = "route.outside", RolledBack;
+    /// An instance that should take users doesn't say that it accepts.
+    RouteNotAccepting = "route.not_accepting", RolledBack;
+    /// An instance that should take no users doesn't say that it is quiet.
+    RouteNotQuiet = "route.not_quiet", RolledBack;
     /// The route can't give what the strategy asks of it.
     RouteUnsupported = "route.unsupported", Refused;
     /// A probe can't be told which instance it reaches.

@@ -1,6 +1,9 @@
 //! The set of backends that slotd wants: `/run/slotd/route/APP`, which the root helper `slotd-gate route` applies.
 //!
 //! The file is gone after a boot; then the set follows from `current` and the `PORT` of its instances.
+//!
+//! And what an instance on a shared socket with `accept = "signal"` is told about itself, since that too must hold after a
+//! boot without slotd: `SLOTD_ACCEPT`.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,50 @@ pub struct RouteBackend {
     pub port: u16,
     /// Its share beside the others, 1 to [`MAX_WEIGHT`].
     pub weight: u32,
+}
+
+/// The variable by which an instance knows whether to take connections when it starts.
+pub const ACCEPT_VARIABLE: &str = "SLOTD_ACCEPT";
+
+/// From when on an instance takes connections: the value of [`ACCEPT_VARIABLE`].
+///
+/// The instances of the slot that `current` names say [`AcceptAt::Now`] at every instant: it is written before the link
+/// moves to them, and the other one only after it has left them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptAt {
+    /// From its start on.
+    Now,
+    /// On SIGUSR1.
+    Signal,
+}
+
+impl AcceptAt {
+    /// The variable's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AcceptAt::Now => "now",
+            AcceptAt::Signal => "signal",
+        }
+    }
+
+    /// The other one.
+    pub fn other(self) -> AcceptAt {
+        match self {
+            AcceptAt::Now => AcceptAt::Signal,
+            AcceptAt::Signal => AcceptAt::Now,
+        }
+    }
+
+    /// The variable with its value.
+    pub fn variable(self) -> (String, String) {
+        (ACCEPT_VARIABLE.to_owned(), self.as_str().to_owned())
+    }
+
+    /// What a list of variables says.
+    pub fn of(variables: &[(String, String)]) -> Option<AcceptAt> {
+        let (_, value) = variables.iter().rfind(|(name, _)| name == ACCEPT_VARIABLE)?;
+        [AcceptAt::Now, AcceptAt::Signal].into_iter().find(|at| at.as_str() == value)
+    }
 }
 
 /// The value of `PORT` in the text of an instance's environment file, as `slots` writes it: one quoted variable a line.

@@ -1,10 +1,14 @@
 //! How traffic reaches instances: six verbs, whatever the kind.
 //!
 //! For `none` and `socket` with `accept = "ready"` nothing stands between users and instances: who runs, serves. The
-//! route's set is the set of running instances, so switch and revert confirm it and never change it.
+//! route's set is the set of running instances, so switch and revert confirm it and never change it. With
+//! `accept = "signal"` the instances themselves stand there, and are told (`signal`).
 
 #[cfg(test)]
 pub mod fake;
+mod signal;
+#[cfg(test)]
+mod signal_tests;
 mod socket;
 
 use std::collections::BTreeSet;
@@ -12,11 +16,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::config::AppSettings;
-use crate::config::app::{self, Probe};
+use crate::config::app::{self, Accept, Probe};
 use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
 
+use signal::BySignal;
+pub use signal::SIGNAL_LIMIT;
 use socket::Socket;
 
 /// What a route sends users to: one instance.
@@ -64,7 +70,8 @@ pub trait Route: Clone + Send + Sync + 'static {
     /// Makes sure, before the first effect of a deployment, that the route can do its part.
     fn prepare(&self) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Sends users to exactly `to`, and confirms it.
+    /// Sends users to exactly `to`, and confirms it. If it fails with [`Code::RouteNotQuiet`] all of `to` have users, and
+    /// somebody else has, too.
     fn switch(&self, to: &BTreeSet<Backend>) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Waits, for at most `at_most`, until `leaving` have no users any more.
@@ -106,7 +113,13 @@ impl<U: UnitControl> AnyRoute<U> {
         let running = Running { units };
         let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
         match &settings.route {
-            app::Route::Socket { .. } => AnyRoute::Socket(Socket::new(settings.name.socket_unit(), outside, running)),
+            app::Route::Socket { accept } => {
+                let by_signal = match (accept, settings.routed()) {
+                    (Accept::Signal, Some(unit)) => Some(BySignal::new(running.units.clone(), unit.name.clone())),
+                    _ => None,
+                };
+                AnyRoute::Socket(Socket::new(settings.name.socket_unit(), outside, running, by_signal))
+            }
             // Settings that ask for one of the others are refused when they are read.
             app::Route::None | app::Route::Nftables { .. } | app::Route::Haproxy { .. } | app::Route::Nginx { .. } => {
                 AnyRoute::None(running)
@@ -115,11 +128,23 @@ impl<U: UnitControl> AnyRoute<U> {
     }
 }
 
-impl<U> AnyRoute<U> {
+impl<U: UnitControl> AnyRoute<U> {
     /// Whether it sends users to a set of its own, and not just to whoever runs.
     pub fn has_sets(&self) -> bool {
         match self {
-            AnyRoute::None(_) | AnyRoute::Socket(_) => false,
+            AnyRoute::None(_) => false,
+            AnyRoute::Socket(socket) => socket.is_told_by_signals(),
+        }
+    }
+}
+
+impl<U: UnitControl> AnyRoute<U> {
+    /// Sees, before the switch, that these candidates have no users yet, where an instance decides that itself. They are
+    /// of a slot that `current` doesn't name: the live one takes users by itself.
+    pub async fn confirm_candidate(&self, candidates: &BTreeSet<Backend>) -> Result<(), Fault> {
+        match self {
+            AnyRoute::None(_) => Ok(()),
+            AnyRoute::Socket(socket) => socket.confirm_candidate(candidates).await,
         }
     }
 }
@@ -180,11 +205,10 @@ impl<U: UnitControl> Route for AnyRoute<U> {
     }
 
     async fn observe(&self) -> Result<Observed, Fault> {
-        let trouble = match self {
-            AnyRoute::None(_) => None,
-            AnyRoute::Socket(socket) => socket.trouble().await?,
-        };
-        Ok(Observed { set: RouteSet::Running, trouble })
+        match self {
+            AnyRoute::None(_) => Ok(Observed { set: RouteSet::Running, trouble: None }),
+            AnyRoute::Socket(socket) => socket.observe().await,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The route `socket` with `accept = "ready"`: a shared socket unit, on which an instance accepts from READY=1 on.
+//! The route `socket`: a shared socket unit, on which an instance accepts from READY=1 on, or as it is told (`signal`).
 //!
 //! The socket is never restarted nor stopped here: with a service active that fails and leaves it dead, and it holds the
 //! users that wait.
@@ -12,7 +12,8 @@ use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, UnitName};
 use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 
-use super::{Backend, Running, not_asked};
+use super::signal::BySignal;
+use super::{Backend, Observed, RouteSet, Running, not_asked};
 
 /// How long the start of a socket unit may take: it binds and listens, which takes milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -24,11 +25,23 @@ pub struct Socket<U> {
     /// `HOST:PORT` that users call, where it is known.
     address: Option<String>,
     running: Running<U>,
+    /// With `accept = "signal"`.
+    by_signal: Option<BySignal<U>>,
 }
 
 impl<U: UnitControl> Socket<U> {
-    pub(super) fn new(unit: UnitName, address: Option<String>, running: Running<U>) -> Self {
-        Socket { unit, address, running }
+    pub(super) fn new(
+        unit: UnitName,
+        address: Option<String>,
+        running: Running<U>,
+        by_signal: Option<BySignal<U>>,
+    ) -> Self {
+        Socket { unit, address, running, by_signal }
+    }
+
+    /// Whether its instances take users when they are told to.
+    pub(super) fn is_told_by_signals(&self) -> bool {
+        self.by_signal.is_some()
     }
 
     /// The socket is there and listens, or is made to.
@@ -58,7 +71,26 @@ impl<U: UnitControl> Socket<U> {
     }
 
     pub(super) async fn switch(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
-        self.running.confirm(to).await
+        self.running.confirm(to).await?;
+        match &self.by_signal {
+            Some(by_signal) => by_signal.switch(to).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn confirm_candidate(&self, candidates: &BTreeSet<Backend>) -> Result<(), Fault> {
+        match &self.by_signal {
+            Some(by_signal) => by_signal.confirm_quiet(candidates).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn observe(&self) -> Result<Observed, Fault> {
+        let set = match &self.by_signal {
+            Some(by_signal) => RouteSet::These(by_signal.accepting().await?),
+            None => RouteSet::Running,
+        };
+        Ok(Observed { set, trouble: self.trouble().await? })
     }
 
     /// The socket listens, and a connection to the users' address is accepted. That the answer comes from the new
@@ -77,7 +109,7 @@ impl<U: UnitControl> Socket<U> {
     }
 
     /// A socket that doesn't listen while a slot serves is one restart away from an outage.
-    pub(super) async fn trouble(&self) -> Result<Option<Fault>, Fault> {
+    async fn trouble(&self) -> Result<Option<Fault>, Fault> {
         let status = self.status().await?;
         Ok((!status.is_up()).then(|| self.dead(&status)))
     }

@@ -7,6 +7,7 @@ pub mod fake;
 mod journal;
 pub mod systemd;
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub trait UnitControl: Clone + Send + Sync + 'static {
 
     /// Forgets a failure, so that a unit can start again and leaves `--failed`. Not loaded is no error.
     fn reset_failed(&self, unit: &UnitName) -> impl Future<Output = Result<(), UnitError>> + Send;
+
+    /// Sends `signal` to the main process of `unit`, and to no other of its processes. A unit without one is refused.
+    fn kill(&self, unit: &UnitName, signal: Signal) -> impl Future<Output = Result<(), UnitError>> + Send;
 
     /// How `unit` stands now. A unit without a file is [`Load::NotFound`], not an error.
     fn status(&self, unit: &UnitName) -> impl Future<Output = Result<UnitStatus, UnitError>> + Send;
@@ -83,6 +87,15 @@ pub enum JobResult {
     Other,
 }
 
+/// The signals that slotd sends to apps: what they mean is for the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+}
+
 /// Whether systemd has the unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Load {
@@ -129,6 +142,9 @@ pub struct UnitStatus {
     pub invocation: Option<String>,
     /// The main process's end, for people: "exited with status 3", "killed by SIGKILL".
     pub exit: Option<String>,
+    /// What the service says of itself by sd_notify's `STATUS=`, in this run; only services of which systemd takes
+    /// notifications say something.
+    pub said: Option<String>,
     /// NRestarts.
     pub restarts: u32,
     /// Whether a job is queued for it.
@@ -193,6 +209,15 @@ pub enum UnitError {
     /// The bus went away, or answers nonsense.
     #[error("systemd doesn't answer on D-Bus: {0}")]
     Bus(String),
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Signal::Usr1 => "SIGUSR1",
+            Signal::Usr2 => "SIGUSR2",
+        })
+    }
 }
 
 impl UnitStatus {

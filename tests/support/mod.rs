@@ -6,6 +6,8 @@ pub mod host;
 pub mod workshop;
 #[cfg(feature = "host-tests")]
 pub mod world;
+#[cfg(feature = "host-tests")]
+pub mod wrk;
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mock::{Answer, LONG, OTHER, Unit, WEB, World, web};
 use slotd::model::UnitName;
 use slotd::units::systemd::Systemd;
-use slotd::units::{Active, JobResult, Load, UnitControl, UnitError, UnitWatch};
+use slotd::units::{Active, JobResult, Load, Signal, UnitControl, UnitError, UnitWatch};
 
 /// Starts web@2 beside the test.
 fn starting(systemd: &Systemd) -> impl Future<Output = Result<JobResult, UnitError>> {
@@ -225,8 +225,21 @@ async fn a_status_is_read_from_both_interfaces() {
     let status = systemd.status(&web()).await.expect("a status");
     assert_eq!((status.load, status.active, status.job), (Load::Masked, Active::Inactive, true));
     assert_eq!((status.invocation, status.restarts, status.stop_limit), (Some("ab".repeat(16)), 7, None));
+    assert_eq!(status.said.as_deref(), Some("quiet, 3 open"));
     let listed = systemd.list(&["web@*.service".to_owned()]).await;
     assert_eq!(listed, Ok(vec![UnitName::new("web@1.service"), web()]));
+}
+
+#[tokio::test]
+async fn a_signal_goes_to_the_main_process() {
+    let world = World::new();
+    let systemd = world.client().await;
+    assert_eq!(systemd.kill(&web(), Signal::Usr1).await, Ok(()));
+    assert_eq!(systemd.kill(&web(), Signal::Usr2).await, Ok(()));
+    assert_eq!((world.count("KillUnit main 10"), world.count("KillUnit main 12")), (1, 1));
+    let other = UnitName::new("other.service");
+    let refused = UnitError::Refused { verb: "signal", unit: other.clone(), message: "No main process".into() };
+    assert_eq!(systemd.kill(&other, Signal::Usr1).await, Err(refused));
 }
 
 async fn next(watch: &mut UnitWatch) -> Option<UnitName> {

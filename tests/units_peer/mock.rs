@@ -200,6 +200,14 @@ impl Manager {
         self.job("StopUnit", emitter).await
     }
 
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> Result<(), Refusal> {
+        match name {
+            "web@2.service" => self.world.called(&format!("KillUnit {whom} {signal}")),
+            _ => return Err(Refusal { name: "org.freedesktop.systemd1.NoSuchProcess", message: "No main process" }),
+        }
+        Ok(())
+    }
+
     fn reset_failed_unit(&self, _name: &str) -> Result<(), Refusal> {
         Err(Refusal { name: "org.freedesktop.systemd1.NoSuchUnit", message: "Unit web@2.service not loaded." })
     }
@@ -280,6 +288,11 @@ impl ServiceObject {
     #[zbus(property)]
     fn result(&self) -> String {
         self.world.unit.lock().expect("a lock").result.to_owned()
+    }
+
+    #[zbus(property)]
+    fn status_text(&self) -> String {
+        "quiet, 3 open".to_owned()
     }
 
     #[zbus(property, name = "NRestarts")]

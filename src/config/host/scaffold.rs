@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::config::app::Accept;
 use crate::model::AppName;
 use crate::model::layout::DEFAULT_STATE_DIR;
 
@@ -25,11 +26,13 @@ pub struct Scaffold {
     pub user: Option<String>,
     /// How systemd learns that a slot is up.
     pub service_type: ServiceType,
-    /// The path of an HTTP probe on the port.
+    /// The path of an HTTP probe: on the port, or on the slot's own socket where it accepts by signal.
     pub health: Option<String>,
     /// The units that probes of its settings run, where there are settings already: templates with their `@`, others
     /// with `.service`.
     pub probe_units: Vec<String>,
+    /// From when on a slot takes connections from the shared socket.
+    pub accept: Accept,
     /// The state folder.
     pub state: PathBuf,
 }
@@ -83,6 +86,11 @@ pub enum ScaffoldError {
     /// A health path without a port to ask.
     #[error("a health path is asked on the port: give --port too, or write a [[probe]] into the app's file")]
     HealthWithoutPort,
+    /// Signals without a socket to accept from, or without a service type that can answer them.
+    #[error(
+        "a slot that accepts by signal needs a shared socket, and says what it does: give --port, and --type notify"
+    )]
+    Signal,
     /// Not a path.
     #[error("{0:?} is no path for an HTTP request (it begins with / and has neither spaces nor quotes)")]
     Health(String),
@@ -105,6 +113,7 @@ impl Scaffold {
             service_type: ServiceType::default(),
             health: None,
             probe_units: Vec::new(),
+            accept: Accept::Ready,
             state: DEFAULT_STATE_DIR.into(),
         }
     }
@@ -167,6 +176,9 @@ impl Scaffold {
         if self.port == Some(0) {
             return Err(ScaffoldError::Port);
         }
+        if self.accept == Accept::Signal && (self.port.is_none() || self.service_type != ServiceType::Notify) {
+            return Err(ScaffoldError::Signal);
+        }
         match &self.health {
             Some(_) if self.port.is_none() => Err(ScaffoldError::HealthWithoutPort),
             Some(path) if !is_request_path(path) => Err(ScaffoldError::Health(path.clone())),
@@ -187,6 +199,11 @@ impl Scaffold {
         let state = self.state.display().to_string();
         let service_type = self.service_type.to_string();
         let probe_units = self.probe_units.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
+        let accept = self.accept.to_string();
+        let probed = match self.accept {
+            Accept::Ready => format!("127.0.0.1:{port}"),
+            Accept::Signal => format!("/run/slots/{app}/{{instance}}/health.sock"),
+        };
         let stop = if self.port.is_some() { format!("{app}.socket") } else { format!("{app}.service") };
         let words = [
             ("@APP@", app),
@@ -198,6 +215,8 @@ impl Scaffold {
             ("@STOP@", stop.as_str()),
             ("@ROUTE@", if self.port.is_some() { "socket" } else { "none" }),
             ("@PROBE_UNITS@", probe_units.as_str()),
+            ("@ACCEPT@", accept.as_str()),
+            ("@PROBED@", probed.as_str()),
             ("@HEALTH@", self.health.as_deref().unwrap_or_default()),
             // Last, so that nothing is replaced inside of it.
             ("@EXEC@", self.exec.as_str()),
@@ -317,6 +336,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_accepts_by_signal_is_asked_on_its_own_socket() {
+        let signal = Scaffold { accept: Accept::Signal, port: Some(80), health: Some("/health".into()), ..web() };
+        let plan = signal.plan().expect("a plan");
+        let app = file(&plan, "/etc/slotd/apps/web.toml");
+        assert!(app.contains("accept = \"signal\"\n"), "{app}");
+        assert!(app.contains("address = \"/run/slots/web/{instance}/health.sock\"\n"), "{app}");
+        let portless = Scaffold { port: None, health: None, ..signal.clone() };
+        assert_eq!(portless.plan(), Err(ScaffoldError::Signal));
+        assert_eq!(Scaffold { service_type: ServiceType::Exec, ..signal }.plan(), Err(ScaffoldError::Signal));
+    }
+
+    #[test]
     fn without_a_port_nothing_speaks_of_a_socket() {
         let plan = web().plan().expect("a plan");
         assert!(!plan.files.iter().any(|file| file.path.extension().is_some_and(|end| end == "socket")));
@@ -334,7 +365,7 @@ mod tests {
         for file in &plan.files {
             let left = file.contents.replace(exec, "");
             for word in
-                ["@APP@", "@PROBE", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@"]
+                ["@APP@", "@PROBE", "@ACCEPT@", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@"]
             {
                 assert!(!left.contains(word), "{word} in {}", file.path.display());
             }

@@ -131,6 +131,44 @@ fn an_instance_has_its_tree_and_its_environment_before_its_unit_starts() {
 }
 
 #[test]
+fn what_an_instance_is_told_about_accepting_changes_by_an_exchange() {
+    use crate::model::route::AcceptAt;
+    use std::os::unix::fs::MetadataExt;
+
+    let world = World::new();
+    let instance = world.publish("1").slot.instance(1);
+    let place = world.layout().instance(&instance);
+    let told = || {
+        let text = std::fs::read_to_string(place.join("env")).expect("env");
+        text.lines().find_map(|line| line.strip_prefix("SLOTD_ACCEPT=")).map(str::to_owned)
+    };
+    let inodes = || {
+        let mut inodes = ["env", "env.other"].map(|file| std::fs::metadata(place.join(file)).expect("there").ino());
+        inodes.sort_unstable();
+        inodes
+    };
+    let publish = |at: AcceptAt| world.store.publish_instance(&instance, &[at.variable()]).expect("published");
+    assert!(publish(AcceptAt::Signal));
+    assert_eq!(told().as_deref(), Some("\"signal\""));
+    let files = inodes();
+    for (at, value) in [(AcceptAt::Now, "\"now\""), (AcceptAt::Signal, "\"signal\""), (AcceptAt::Now, "\"now\"")] {
+        assert!(publish(at));
+        assert!(!publish(at), "twice is once");
+        assert_eq!((told().as_deref(), inodes()), (Some(value), files), "nothing was written");
+    }
+    // Another variable is written, and a lost half too.
+    let port = ("PORT".to_owned(), "20001".to_owned());
+    assert!(world.store.publish_instance(&instance, &[AcceptAt::Now.variable(), port.clone()]).expect("changed"));
+    assert_eq!(told().as_deref(), Some("\"now\""));
+    std::fs::remove_file(place.join("env.other")).expect("removed");
+    assert!(world.store.publish_instance(&instance, &[port, AcceptAt::Now.variable()]).expect("mended"));
+    assert!(place.join("env.other").exists());
+    // A route without signals says nothing.
+    assert!(world.store.publish_instance(&instance, &[]).expect("changed"));
+    assert_eq!((told(), place.join("env.other").exists()), (None, false));
+}
+
+#[test]
 fn a_damaged_slot_hides_no_other_and_is_told() {
     let world = World::new();
     for name in ["1", "2", "3", "4"] {

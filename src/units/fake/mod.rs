@@ -19,9 +19,9 @@ use std::time::Duration;
 use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
 
-use super::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus, UnitWatch};
+use super::{Active, JobResult, Load, Signal, UnitControl, UnitError, UnitStatus, UnitWatch};
 pub use script::Script;
-use world::{Fate, Start, Stop, Unit, World};
+use world::{Fate, Heed, Start, Stop, Unit, World};
 
 /// The fake. Clones share one world.
 #[derive(Clone, Default)]
@@ -196,6 +196,27 @@ impl UnitControl for FakeUnits {
         let mut world = self.world();
         if world.unit(unit).status.active == Active::Failed {
             world.end_run(unit, Active::Inactive, "dead", "success", None);
+        }
+        Ok(())
+    }
+
+    /// A unit does what its script says of signals; one that has no word for it is ended by them, as a program without
+    /// handlers is.
+    async fn kill(&self, unit: &UnitName, signal: Signal) -> Result<(), UnitError> {
+        self.begin(&format!("kill {signal}"), unit)?;
+        let mut world = self.world();
+        if !world.unit(unit).status.is_up() {
+            let message = "No such process".to_owned();
+            return Err(UnitError::Refused { verb: "signal", unit: unit.clone(), message });
+        }
+        match world.unit(unit).heeds {
+            Heed::Signals => {
+                let word = if signal == Signal::Usr1 { "accepting" } else { "quiet" };
+                world.unit(unit).status.said = Some(word.to_owned());
+                world.tell(unit);
+            }
+            Heed::Nothing => {}
+            Heed::Dies => world.meet(unit, Fate::Dies(format!("killed by {signal}"))),
         }
         Ok(())
     }

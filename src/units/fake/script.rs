@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::UnitName;
 use crate::units::{Active, JobResult, Load, UnitError, UnitStatus};
 
-use super::world::{Fate, Start, Stop, Unit};
+use super::world::{Fate, Heed, Start, Stop, Unit};
 use super::{FakeUnits, full};
 
 /// The script of one unit; each method adds to it.
@@ -86,6 +86,17 @@ impl Script<'_> {
     /// The next run writes this line.
     pub fn writes(self, text: &str) -> Self {
         self.change_unit(|unit| unit.writes.push(text.to_owned()))
+    }
+
+    /// It runs, says this of itself, and does what SIGUSR1 and SIGUSR2 tell it, saying "accepting" and "quiet".
+    pub fn says(self, text: &str) -> Self {
+        let said = Some(text.to_owned());
+        self.change_unit(|unit| unit.heeds = Heed::Signals).runs().change(|status| status.said = said)
+    }
+
+    /// It survives signals, and does nothing.
+    pub fn ignores_signals(self) -> Self {
+        self.change_unit(|unit| unit.heeds = Heed::Nothing)
     }
 
     /// It has no file.

@@ -27,6 +27,8 @@ pub(super) struct Unit {
     pub(super) starts: VecDeque<Start>,
     /// What the next stops do; without any left, a stop succeeds.
     pub(super) stops: VecDeque<Stop>,
+    /// What it does with signals.
+    pub(super) heeds: Heed,
     /// What its next run writes.
     pub(super) writes: Vec<String>,
     /// What becomes of the next run that started well, and when.
@@ -48,6 +50,16 @@ pub(super) enum Start {
 pub(super) enum Stop {
     Hangs,
     Ends(JobResult),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Heed {
+    /// SIGUSR1 has it say "accepting", SIGUSR2 "quiet".
+    Signals,
+    /// Handled, and nothing follows.
+    Nothing,
+    /// It has no handlers.
+    Dies,
 }
 
 #[derive(Clone)]
@@ -82,6 +94,7 @@ impl World {
         unit.status.sub = "running".to_owned();
         unit.status.result = "success".to_owned();
         unit.status.exit = None;
+        unit.status.said = None;
         unit.status.invocation = Some(invocation.clone());
         let texts = std::mem::take(&mut unit.writes);
         let line =
@@ -142,6 +155,7 @@ impl Unit {
                 result: "success".to_owned(),
                 invocation: None,
                 exit: None,
+                said: None,
                 restarts: 0,
                 job: false,
                 start_limit: Some(Duration::from_secs(90)),
@@ -150,6 +164,7 @@ impl Unit {
             },
             starts: VecDeque::new(),
             stops: VecDeque::new(),
+            heeds: Heed::Dies,
             writes: Vec::new(),
             fate: None,
         }

@@ -23,7 +23,7 @@ use zbus::{MatchRule, MessageStream};
 use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
 
-use super::{JobResult, UnitControl, UnitError, UnitStatus, UnitWatch, journal};
+use super::{JobResult, Signal, UnitControl, UnitError, UnitStatus, UnitWatch, journal};
 use job::Verb;
 use link::{Link, SYSTEMD, bounded};
 use trouble::{Patience, Trouble};
@@ -114,6 +114,14 @@ impl Systemd {
         }
     }
 
+    async fn try_kill(&self, unit: &UnitName, signal: Signal) -> Result<(), Trouble> {
+        let number = match signal {
+            Signal::Usr1 => nix::sys::signal::Signal::SIGUSR1,
+            Signal::Usr2 => nix::sys::signal::Signal::SIGUSR2,
+        };
+        bounded(self.link().await?.manager.kill_unit(unit.as_str(), "main", number as i32)).await
+    }
+
     async fn try_list(&self, patterns: &[String]) -> Result<Vec<UnitName>, Trouble> {
         let link = self.link().await?;
         let arguments = (Vec::<String>::new(), patterns);
@@ -155,6 +163,17 @@ impl UnitControl for Systemd {
             match self.try_reset_failed(unit).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) => patience.again(trouble).await.map_err(|last| last.of("reset", unit))?,
+            }
+        }
+    }
+
+    /// After a lost reply it is sent once more: to an app that got it the second one says nothing new.
+    async fn kill(&self, unit: &UnitName, signal: Signal) -> Result<(), UnitError> {
+        let patience = Patience::new();
+        loop {
+            match self.try_kill(unit, signal).await {
+                Ok(()) => return Ok(()),
+                Err(trouble) => patience.again(trouble).await.map_err(|last| last.of("signal", unit))?,
             }
         }
     }

@@ -31,6 +31,7 @@ impl View {
             result: take(own, "Result").unwrap_or_else(|| "success".to_owned()),
             invocation: take::<Vec<u8>>(unit, "InvocationID").and_then(|id| invocation(&id)),
             exit: exit(take(own, "ExecMainCode").unwrap_or(0), take(own, "ExecMainStatus").unwrap_or(0)),
+            said: take::<String>(own, "StatusText").filter(|text| !text.is_empty()),
             restarts: take(own, "NRestarts").unwrap_or(0),
             job: job.is_some(),
             start_limit: take(own, "TimeoutStartUSec").and_then(limit),
@@ -134,6 +135,7 @@ mod tests {
             ("ExecMainCode", 2i32.into()),
             ("ExecMainStatus", 9i32.into()),
             ("NRestarts", 4u32.into()),
+            ("StatusText", "quiet".into()),
             ("TimeoutStartUSec", u64::MAX.into()),
             ("TimeoutStopUSec", 30_000_000u64.into()),
         ]);
@@ -145,6 +147,7 @@ mod tests {
             result: "signal".into(),
             invocation: Some("ab".repeat(16)),
             exit: Some("killed by SIGKILL".into()),
+            said: Some("quiet".into()),
             restarts: 4,
             job: true,
             start_limit: None,
@@ -164,9 +167,10 @@ mod tests {
             ("InvocationID", Vec::<u8>::new().into()),
             ("Job", (0u32, none).into()),
         ]);
-        let view = View::new(&mut unit, &mut Properties::new());
+        let view = View::new(&mut unit, &mut properties([("StatusText", "".into())]));
         assert_eq!(view.status.load, Load::Masked);
         assert_eq!((view.status.invocation, view.status.job, view.status.exit), (None, false, None));
+        assert_eq!(view.status.said, None);
 
         let mut unit = properties([
             ("LoadState", "bad-setting".into()),

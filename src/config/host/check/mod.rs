@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::app::{Address, AppSettings, Probe, Route};
+use crate::config::app::{Accept, Address, AppSettings, Probe, Route};
 use crate::model::{AppName, Code, Template};
 
 use super::polkit::PolkitRules;
@@ -32,6 +32,8 @@ pub struct Expected {
     pub templates: Vec<Template>,
     /// Whether traffic comes through `APP.socket`.
     pub socket: bool,
+    /// The template whose instances are told by signals when to accept.
+    pub by_signal: Option<Template>,
     /// Whether a probe connects to a Unix socket that the app binds.
     pub health_socket: bool,
     /// Whether anything but systemd's word proves an instance.
@@ -105,7 +107,11 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
     findings.0.extend(before);
     for (template, unit) in expected.templates.iter().zip(&templates) {
         if let Some(unit) = unit {
-            template::check(expected, &Subject::template(unit, template), &mut findings);
+            let subject = Subject::template(unit, template);
+            template::check(expected, &subject, &mut findings);
+            if expected.by_signal.as_ref() == Some(template) {
+                template::check_by_signal(&subject, &mut findings);
+            }
         }
     }
     for name in &expected.probe_units {
@@ -124,6 +130,10 @@ impl Expected {
             app: app.name.clone(),
             templates: app.units.iter().map(|unit| unit.name.clone()).collect(),
             socket: matches!(app.route, Route::Socket { .. }),
+            by_signal: match app.route {
+                Route::Socket { accept: Accept::Signal } => app.routed().map(|unit| unit.name.clone()),
+                _ => None,
+            },
             health_socket: app.all_probes().any(on_unix),
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
             probe_units: app.probe_units(),

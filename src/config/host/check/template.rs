@@ -19,6 +19,25 @@ pub(super) fn check(expected: &Expected, template: &Subject<'_>, findings: &mut 
     restarts_and_limits(expected, template, findings);
 }
 
+/// With `accept = "signal"` what a slot says of itself is how slotd knows what it does.
+pub(super) fn check_by_signal(template: &Subject<'_>, findings: &mut Findings) {
+    let (kind, access) = (template.unit.last("Service", "Type"), template.unit.last("Service", "NotifyAccess"));
+    let heard = kind.is_some_and(|it| matches!(it.value.as_str(), "notify" | "notify-reload"))
+        || access.is_some_and(|it| matches!(it.value.as_str(), "main" | "exec" | "all"));
+    if !heard {
+        let (at, kind) = match kind {
+            Some(entry) => (place(entry), entry.value.as_str()),
+            None => (template.heading("Service"), "simple"),
+        };
+        findings.error(
+            at,
+            format!("Type={kind}, and accept = \"signal\""),
+            "a slot has to say STATUS=quiet and STATUS=accepting, and systemd hears nothing of it",
+            "[Service] Type=notify",
+        );
+    }
+}
+
 /// What ties a slot to its gate, and its end to settle.
 fn life(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
     let gate = expected.app.gate_unit();
@@ -102,6 +121,14 @@ fn socket(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) 
     let why = "without it the slot isn't given the shared listener";
     let needed = Needed { severity: Severity::Error, section: "Service", key: "Sockets", wanted: socket.as_str(), why };
     findings.need_among(template, needed, |value| value.split_whitespace().any(|name| name == socket.as_str()));
+    let needed = Needed {
+        severity: if expected.by_signal.is_some() { Severity::Error } else { Severity::Warning },
+        section: "Service",
+        key: "NonBlocking",
+        wanted: "yes",
+        why: "each start makes the listener blocking for all slots that share it: one that runs then hangs in an accept",
+    };
+    findings.need(template, needed, |value| syntax::boolean(value) == Some(true));
     let why = "the listener must be there before the slot inherits it, and stopping it must take the slot along";
     findings.need_dependency(template, "Requires", socket.as_str(), why);
     findings.need_dependency(template, "After", socket.as_str(), why);

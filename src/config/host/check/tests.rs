@@ -24,6 +24,7 @@ impl World {
             app: "web".parse().expect("app"),
             templates: vec!["web@".parse().expect("template")],
             socket: port.is_some(),
+            by_signal: None,
             health_socket: false,
             probed: false,
             probe_units: Vec::new(),
