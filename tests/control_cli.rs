@@ -155,6 +155,24 @@ fn what_is_so_already_and_what_nobody_waits_for() {
 }
 
 #[test]
+fn a_deployment_that_waits_for_a_word_gets_it_and_another_strategy_is_wished_for_one_time() {
+    let world = with_app();
+    world.fake.set(|script| {
+        script.accepted.push_back(Ok(Accepted::Unchanged { current: slot("2.0.0") }));
+        script.accepted.push_back(Ok(Accepted::Unchanged { current: slot("2.0.0") }));
+        script.accepted.push_back(Ok(Accepted::Unchanged { current: slot("2.0.0") }));
+    });
+    for words in [&["promote", "web"][..], &["confirm", "web"], &["activate", "web", "3.0.0", "--strategy", "rolling"]]
+    {
+        assert_eq!(world.slotctl(words).code, 0, "{words:?}");
+    }
+    assert_eq!(world.fake.calls(), ["promote web", "confirm web", "activate web 3.0.0 None false rolling"]);
+    let ran = world.slotctl(&["activate", "web", "3.0.0", "--strategy", "rollling"]);
+    assert_eq!(ran.code, 2);
+    contains(&ran.stderr, &["is no strategy: stop-start, blue-green or rolling"]);
+}
+
+#[test]
 fn refusals_name_step_cause_and_next_command() {
     let world = with_app();
     for (code, exit) in [

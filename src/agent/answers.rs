@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
-use crate::deployment::{Said, words};
-use crate::model::deployment::{Blame, Ended, Kind};
-use crate::model::{Code, Fault, Outcome, Report, SlotName};
+use crate::deployment::Said;
+use crate::model::deployment::{Blame, Ended, Kind, Say};
+use crate::model::{Code, Fault, Outcome, Report, SlotName, StrategyName};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
@@ -50,7 +50,8 @@ impl<U: UnitControl> App<U> {
                 let result = self.rollback(request, &caller).await;
                 let _ = answer.send(result);
             }
-            Ask::Cancel(caller, answer) => self.cancel(caller, answer),
+            Ask::Say(Say::Cancel, caller, answer) => self.cancel(caller, answer),
+            Ask::Say(say, caller, answer) => self.say(say, caller, answer),
             Ask::Prune { dry_run, caller, answer } => self.prune(dry_run, &caller, answer),
             Ask::Clear(slot, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, &caller));
@@ -61,14 +62,14 @@ impl<U: UnitControl> App<U> {
     }
 
     async fn activate(&mut self, request: ActivateRequest, caller: &Caller) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force } = request;
+        let ActivateRequest { slot, message, force, strategy } = request;
         self.check_target(&slot, force)?;
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
         self.check_pause()?;
         self.check_idle()?;
-        Ok(self.accept(Kind::Deploy, slot, caller, message).await)
+        self.accept(Kind::Deploy, slot, caller, message, strategy).await
     }
 
     pub(super) async fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
@@ -93,7 +94,7 @@ impl<U: UnitControl> App<U> {
         }
         self.check_pause()?;
         self.check_idle()?;
-        Ok(self.accept(Kind::Rollback, target, caller, request.message).await)
+        self.accept(Kind::Rollback, target, caller, request.message, None).await
     }
 
     /// Whether an artifact can be taken in at all: nobody is left waiting for one that can't.
@@ -128,14 +129,24 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    async fn accept(&mut self, kind: Kind, slot: SlotName, caller: &Caller, message: Option<String>) -> Accepted {
+    async fn accept(
+        &mut self,
+        kind: Kind,
+        slot: SlotName,
+        caller: &Caller,
+        message: Option<String>,
+        strategy: Option<StrategyName>,
+    ) -> Result<Accepted, ApiError> {
+        // What can't be is said now, and not by a deployment that fails at once.
+        self.ground.plan(strategy, kind, &slot)?;
         let bound = match kind {
             Kind::Deploy => None,
             Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
-        self.queue(Wanted { report: new_report(id.clone(), kind, slot, &caller.name, message), word: Word::Operators });
-        Accepted::Deployment { id, kind, bound }
+        let report = Report { strategy, ..new_report(id.clone(), kind, slot, &caller.name, message) };
+        self.queue(Wanted { report, word: Word::Operators });
+        Ok(Accepted::Deployment { id, kind, bound })
     }
 
     /// The longest that going back to `slot` may take, by the units' own limits; `None` if one has no limit, or systemd
@@ -167,23 +178,35 @@ impl<U: UnitControl> App<U> {
             let _ = answer.send(self.cancel_unbegun(report, &caller));
             return;
         }
+        self.say(Say::Cancel, caller, answer);
+    }
+
+    /// Passes a word on to the deployment under way.
+    fn say(&mut self, say: Say, caller: Caller, answer: Answer<Accepted>) {
+        let app = self.name();
         let Work::Deploying(running) = &self.work else {
-            let error = ApiError::new(
-                Code::UnknownDeployment,
-                format!("no deployment of {} is under way, waits or is tried again", self.name()),
-            );
-            let _ = answer.send(Err(error.next(format!("slotctl history {}", self.name()))));
+            let error = match say {
+                Say::Cancel => format!("no deployment of {app} is under way, waits or is tried again"),
+                Say::Promote | Say::Confirm => format!("no deployment of {app} is under way"),
+            };
+            let error = ApiError::new(Code::UnknownDeployment, error);
+            let _ = answer.send(Err(error.next(format!("slotctl history {app}"))));
             return;
         };
         let (id, words) = (running.id.clone(), running.words.clone());
         let kind = running.shown.borrow().as_ref().map_or(Kind::Deploy, |report| report.kind);
         tokio::spawn(async move {
             let (told, heard) = tokio::sync::oneshot::channel();
-            let sent = words.send(Said { word: words::Word::Cancel, by: caller.name, answer: told }).await;
+            let sent = words.send(Said { say, by: caller.name, answer: told }).await;
             let result = match (sent, heard.await) {
                 (Ok(()), Ok(Ok(()))) => Ok(Accepted::Deployment { id, kind, bound: None }),
                 (Ok(()), Ok(Err(refused))) => {
-                    Err(ApiError::new(Code::RequestBusy, format!("{id} can't be cancelled: {refused}")))
+                    let code = match say {
+                        Say::Cancel => Code::RequestBusy,
+                        Say::Promote | Say::Confirm => Code::RequestInvalid,
+                    };
+                    let error = ApiError::new(code, format!("{say} isn't heard by {id}: {refused}"));
+                    Err(error.next(format!("slotctl status {}", id.app)))
                 }
                 _ => Err(ApiError::new(Code::UnknownDeployment, format!("{id} has ended meanwhile"))),
             };

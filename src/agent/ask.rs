@@ -11,6 +11,7 @@ use crate::control::api::{
     Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, UploadQuery, Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
+use crate::model::deployment::Say;
 use crate::model::{Fault, Report, SlotName};
 use crate::slots::SlotStore;
 
@@ -27,8 +28,8 @@ pub enum Ask {
     Activate(ActivateRequest, Caller, Answer<Accepted>),
     /// Go back.
     Rollback(RollbackRequest, Caller, Answer<Accepted>),
-    /// Undo the deployment under way.
-    Cancel(Caller, Answer<Accepted>),
+    /// A word to the deployment under way.
+    Say(Say, Caller, Answer<Accepted>),
     /// Remove what isn't kept; or only say what that is.
     Prune {
         /// Only say.

@@ -16,7 +16,9 @@ use crate::deployment::stage::{Ruling, Settling, Stage, Target};
 use crate::deployment::{Machine, Said, clock, drive, driver};
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::Phase;
-use crate::model::{Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, Timestamp, UnitName};
+use crate::model::{
+    Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, StrategyName, Timestamp, UnitName,
+};
 use crate::probes::Prober;
 use crate::routes::AnyRoute;
 use crate::slots::{LinkState, SlotError, SlotStore, compare};
@@ -124,6 +126,12 @@ impl<U: UnitControl> Ground<U> {
     /// The live slot, if `current` names a whole one.
     pub fn current(&self) -> Option<SlotName> {
         self.store.links().ok()?.current.slot().cloned()
+    }
+
+    /// How a deployment to `slot` would move.
+    pub fn plan(&self, wish: Option<StrategyName>, kind: Kind, slot: &SlotName) -> Result<Plan, Fault> {
+        let from = self.current().map(|slot| self.side(&slot)).transpose()?;
+        Plan::of(&self.settings, wish, kind, from.as_ref(), &self.side(slot)?)
     }
 
     /// A slot with its units.

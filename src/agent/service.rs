@@ -15,6 +15,7 @@ use crate::control::api::{
 use crate::control::service::{Caller, Service};
 use crate::deployment::facts::Side;
 use crate::durable;
+use crate::model::deployment::Say;
 use crate::model::slot::SlotState;
 use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName};
 use crate::slots::{Entry, Stored};
@@ -127,8 +128,8 @@ impl<U: UnitControl> Service for Registry<U> {
         self.ask(app, |answer| Ask::Rollback(request, caller, answer)).await
     }
 
-    async fn cancel(&self, app: &AppName, caller: Caller) -> Result<Accepted, ApiError> {
-        self.ask(app, |answer| Ask::Cancel(caller, answer)).await
+    async fn say(&self, app: &AppName, say: Say, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Say(say, caller, answer)).await
     }
 
     async fn prune(&self, app: &AppName, dry_run: bool, caller: Caller) -> Result<Pruned, ApiError> {

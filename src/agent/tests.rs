@@ -80,7 +80,7 @@ impl Lively<'_> {
     }
 
     async fn activate(&self, version: &str) -> Result<Accepted, ApiError> {
-        let request = ActivateRequest { slot: slot(version), message: None, force: false };
+        let request = ActivateRequest { slot: slot(version), message: None, force: false, strategy: None };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
     }
 
@@ -244,7 +244,8 @@ async fn a_second_word_is_refused_and_cancel_undoes_the_first() {
     lively.until("starting", |view| view.deployment.is_some()).await;
     let busy = lively.activate("3").await.expect_err("busy");
     assert!(busy.fault.code == Code::RequestBusy && busy.fault.message.contains("web-1"), "{busy}");
-    let cancelled = lively.ask(|answer| Ask::Cancel(ann(), answer)).await.expect("cancelled");
+    let cancelled =
+        lively.ask(|answer| Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await.expect("cancelled");
     assert!(matches!(cancelled, Accepted::Deployment { id, .. } if id.number == 1));
     let view = lively.until("over", |view| view.deployment.is_none()).await;
     assert_eq!(outcome(view.last.as_ref()), Some((Outcome::Cancelled, Some(Code::Cancelled))));
@@ -347,7 +348,7 @@ async fn an_operators_word_is_not_taken_back_by_the_next_release() {
     assert_eq!(app.queued.as_ref().map(|wanted| wanted.report.to.clone()), Some(slot("3")));
     // Cancelled before it began, it isn't chosen again.
     let (answer, answered) = oneshot::channel();
-    app.asked(Ask::Cancel(ann(), answer)).await;
+    app.asked(Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await;
     assert!(answered.await.expect("answered").is_ok());
     app.choose();
     assert!(app.queued.is_none(), "{:?}", app.queued);

@@ -1,9 +1,10 @@
-//! `activate`, `rollback` and `cancel`: an operator's word about what is live.
+//! `activate`, `rollback`, and `cancel`, `promote` and `confirm`: an operator's word about what is live.
 
 use clap::Args;
 
 use crate::control::api::{Accepted, ActivateRequest, RollbackRequest};
-use crate::model::{AppName, Exit, SlotName};
+use crate::model::deployment::Say;
+use crate::model::{AppName, Exit, SlotName, StrategyName};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
@@ -25,6 +26,9 @@ pub struct ActivateArgs {
     /// Also if it is quarantined
     #[arg(long)]
     force: bool,
+    /// Another strategy than the app's, for this deployment alone: stop-start, blue-green or rolling
+    #[arg(long, value_name = "NAME")]
+    strategy: Option<StrategyName>,
 }
 
 /// `slotctl rollback`.
@@ -46,18 +50,18 @@ pub struct RollbackArgs {
     force: bool,
 }
 
-/// `slotctl cancel`.
+/// `slotctl cancel`, `promote` and `confirm`.
 #[derive(Debug, Args)]
-pub struct CancelArgs {
+pub struct SayArgs {
     /// The app
     app: AppName,
 }
 
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let ActivateArgs { app, version, message, no_wait, force } = args;
+    let ActivateArgs { app, version, message, no_wait, force, strategy } = args;
     let step = format!("activate {app} {version}");
-    let request = ActivateRequest { slot: version, message, force };
+    let request = ActivateRequest { slot: version, message, force, strategy };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }
@@ -75,7 +79,7 @@ pub async fn rollback(args: RollbackArgs, context: &Context<'_>) -> Result<Endin
 }
 
 /// Stops the deployment under way, or what waits.
-pub async fn cancel(CancelArgs { app }: CancelArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+pub async fn cancel(SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<Ending, Failure> {
     let accepted: Accepted =
         context.client.post(&format!("/v1/apps/{app}/cancel")).await.during(format!("cancel {app}"))?;
     context.out.document(&accepted);
@@ -94,6 +98,13 @@ pub async fn cancel(CancelArgs { app }: CancelArgs, context: &Context<'_>) -> Re
         }
     }
     Ok(Exit::Ok.into())
+}
+
+/// Has the deployment under way go on, or stay.
+pub async fn say(say: Say, SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let path = format!("/v1/apps/{app}/{say}");
+    let accepted: Accepted = context.client.post(&path).await.during(format!("{say} {app}"))?;
+    see_through(&app, accepted, false, context).await
 }
 
 async fn see_through(

@@ -43,7 +43,11 @@ pub enum Command {
     /// Go back to the fallback, or to another slot
     Rollback(activate::RollbackArgs),
     /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
-    Cancel(activate::CancelArgs),
+    Cancel(activate::SayArgs),
+    /// Have a deployment that waits for it go on: behind the canary, or with the switch
+    Promote(activate::SayArgs),
+    /// Say that what is live and watched is good: it stays, and doesn't go back at the end of the time
+    Confirm(activate::SayArgs),
     /// Releases that failed by their own fault
     Quarantine(quarantine::Args),
     /// Remove the slots that retention doesn't keep

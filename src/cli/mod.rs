@@ -33,6 +33,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::control::api::ApiError;
 use crate::model::Code;
+use crate::model::deployment::Say;
 
 use args::{Args, Command};
 use client::Client;
@@ -85,6 +86,8 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Activate(args) => activate::activate(args, context).await,
         Command::Rollback(args) => activate::rollback(args, context).await,
         Command::Cancel(args) => activate::cancel(args, context).await,
+        Command::Promote(args) => activate::say(Say::Promote, args, context).await,
+        Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,
         Command::Quarantine(args) => quarantine::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::History(args) => history::run(args, context).await,

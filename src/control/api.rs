@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::{Kind, Report};
 use crate::model::evidence::Fault;
 use crate::model::slot::{Quarantine, SlotRecord, SlotState, UnitCount};
-use crate::model::{AppName, AppState, Code, DeploymentId, Digest, SlotName, Timestamp, Version};
+use crate::model::{AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Timestamp, Version};
 
 /// An error answer: the fault, and the next command where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -154,6 +154,9 @@ pub struct ActivateRequest {
     /// Also if it is quarantined.
     #[serde(default)]
     pub force: bool,
+    /// Another strategy than the app's, for this deployment alone.
+    #[serde(default)]
+    pub strategy: Option<StrategyName>,
 }
 
 /// `POST /v1/apps/APP/rollback`.
@@ -171,7 +174,7 @@ pub struct RollbackRequest {
     pub force: bool,
 }
 
-/// The answer to `POST /v1/apps/APP/activate`, `…/rollback` and `…/cancel`.
+/// The answer to `POST /v1/apps/APP/activate`, `…/rollback`, `…/cancel`, `…/promote` and `…/confirm`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
 pub enum Accepted {

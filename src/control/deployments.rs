@@ -5,6 +5,7 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use tokio::sync::mpsc;
 
+use crate::model::deployment::Say;
 use crate::model::{AppName, DeploymentId, Report, Timestamp};
 
 use super::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, HistoryQuery, RollbackRequest, WaitQuery};
@@ -42,12 +43,42 @@ pub async fn rollback<S: Service>(
 
 /// `POST /v1/apps/APP/cancel`.
 pub async fn cancel<S: Service>(
+    shared: State<Shared<S>>,
+    peer: Extension<Peer>,
+    app: Named<AppName>,
+    none: Asked<NoKeys>,
+) -> Answer<Accepted> {
+    say(Say::Cancel, shared, peer, app, none).await
+}
+
+/// `POST /v1/apps/APP/promote`.
+pub async fn promote<S: Service>(
+    shared: State<Shared<S>>,
+    peer: Extension<Peer>,
+    app: Named<AppName>,
+    none: Asked<NoKeys>,
+) -> Answer<Accepted> {
+    say(Say::Promote, shared, peer, app, none).await
+}
+
+/// `POST /v1/apps/APP/confirm`.
+pub async fn confirm<S: Service>(
+    shared: State<Shared<S>>,
+    peer: Extension<Peer>,
+    app: Named<AppName>,
+    none: Asked<NoKeys>,
+) -> Answer<Accepted> {
+    say(Say::Confirm, shared, peer, app, none).await
+}
+
+async fn say<S: Service>(
+    say: Say,
     State(shared): State<Shared<S>>,
     Extension(peer): Extension<Peer>,
     Named(app): Named<AppName>,
     _: Asked<NoKeys>,
 ) -> Answer<Accepted> {
-    detached(async move { shared.service.cancel(&app, peer.caller).await }).await.map(Json)
+    detached(async move { shared.service.say(&app, say, peer.caller).await }).await.map(Json)
 }
 
 /// `GET /v1/apps/APP/deployments?limit=N`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::sync::broadcast;
 
-use crate::model::deployment::Report;
+use crate::model::deployment::{Report, Say};
 use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
@@ -64,8 +64,8 @@ pub trait Service: Clone + Send + Sync + 'static {
         request: RollbackRequest,
         caller: Caller,
     ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
-    /// Stops the app's deployment under way and undoes it; answers once that is decided, not once it is done.
-    fn cancel(&self, app: &AppName, caller: Caller) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    /// A word to the app's deployment under way; answers once it is heard, not once what it asks for is done.
+    fn say(&self, app: &AppName, say: Say, caller: Caller) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
     /// Removes what retention doesn't keep.
     fn prune(
         &self,

@@ -53,6 +53,8 @@ fn table<S: Service>() -> Vec<Row<S>> {
         ("/v1/apps/{app}/activate", Operate, Json, post(deployments::activate::<S>)),
         ("/v1/apps/{app}/rollback", Operate, Json, post(deployments::rollback::<S>)),
         ("/v1/apps/{app}/cancel", Operate, Nothing, post(deployments::cancel::<S>)),
+        ("/v1/apps/{app}/promote", Operate, Nothing, post(deployments::promote::<S>)),
+        ("/v1/apps/{app}/confirm", Operate, Nothing, post(deployments::confirm::<S>)),
         ("/v1/apps/{app}/prune", Operate, Nothing, post(prune::prune::<S>)),
         ("/v1/apps/{app}/quarantine", Read, Nothing, get(quarantine::list::<S>)),
         ("/v1/apps/{app}/quarantine/{slot}", Operate, Nothing, delete(quarantine::clear::<S>)),

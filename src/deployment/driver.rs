@@ -14,8 +14,9 @@ use crate::points;
 use super::effect::{Effect, Kind};
 use super::machine::{Event, Failure, Machine};
 use super::stage::Ruling;
-use super::words::{Refused, Word};
+use super::words::Refused;
 use super::world::{Context, World};
+use crate::model::deployment::Say;
 
 /// Beyond an effect's own bound: then the world broke its word, and the step is given up.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Said {
     /// What.
-    pub word: Word,
+    pub say: Say,
     /// Who.
     pub by: String,
     /// Whether it is followed.
@@ -98,12 +99,15 @@ async fn step<W: World>(
                 Err(_) => Event::Failed(overdue(effect, limit)),
             },
             Some(said) = words.recv() => {
-                if effect.gives_way_to(said.word) && machine.hears(said.word).is_ok() {
-                    // A caller that went away meanwhile needs no answer.
-                    let _ = said.answer.send(Ok(()));
-                    return (Event::Said { word: said.word, by: said.by }, late);
+                match machine.hears(said.say) {
+                    // A caller that went away meanwhile needs no answer, here and below.
+                    Err(refused) => drop(said.answer.send(Err(refused))),
+                    Ok(()) if effect.gives_way_to(said.say) => {
+                        let _ = said.answer.send(Ok(()));
+                        return (Event::Said { say: said.say, by: said.by }, late);
+                    }
+                    Ok(()) => late.push(said),
                 }
-                late.push(said);
             }
         }
     };
@@ -114,7 +118,7 @@ async fn step<W: World>(
 /// Hears a word that came while an effect was not to be interrupted.
 fn answer(machine: &mut Machine, said: Said) {
     // A caller that went away meanwhile needs no answer.
-    let _ = said.answer.send(machine.apply(Event::Said { word: said.word, by: said.by }));
+    let _ = said.answer.send(machine.apply(Event::Said { say: said.say, by: said.by }));
 }
 
 fn is_closing(machine: &Machine) -> bool {

@@ -76,7 +76,7 @@ fn machine(world: &Slow) -> Machine {
 
 fn cancel() -> (Said, oneshot::Receiver<Result<(), Refused>>) {
     let (answer, answered) = oneshot::channel();
-    (Said { word: Word::Cancel, by: "ann".into(), answer }, answered)
+    (Said { say: Say::Cancel, by: "ann".into(), answer }, answered)
 }
 
 /// Drives a deployment whose `slow` effect is under way when somebody cancels; `release` lets the effect end then.

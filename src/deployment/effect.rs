@@ -5,12 +5,13 @@
 
 use std::fmt;
 
+use crate::model::route::AcceptAt;
 use crate::model::{InstanceName, SlotName, UnitName};
 use crate::points::named;
 
 use super::facts::{Side, Traffic};
 use super::stage::{Ruling, Runs};
-use super::words::Word;
+use crate::model::deployment::Say;
 
 /// One effect. What isn't said here stands in the facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub enum Effect {
     LinkNext,
     /// Compare a slot's files with its content manifest.
     Verify(SlotName),
-    /// Make the folders that the units of a side read.
-    Provide(Side),
+    /// Make the folders that the units of a side read. Where it is asked for, what they say of when to take users.
+    Provide(Side, AcceptAt),
     /// See whether the app is up, and ask the live slot's probes.
     AskLive,
     /// Stop these units, in this order.
@@ -124,7 +125,7 @@ impl Effect {
             Effect::Gate => Kind::Gate,
             Effect::LinkNext => Kind::LinkNext,
             Effect::Verify(_) => Kind::Verify,
-            Effect::Provide(_) => Kind::Provide,
+            Effect::Provide(..) => Kind::Provide,
             Effect::AskLive => Kind::AskLive,
             Effect::Stop(_) => Kind::Stop,
             Effect::Start(_) => Kind::Start,
@@ -151,11 +152,11 @@ impl Effect {
     }
 
     /// Whether it is left half-way when an operator says this: what he waits for ends with his word.
-    pub fn gives_way_to(&self, word: Word) -> bool {
+    pub fn gives_way_to(&self, word: Say) -> bool {
         match word {
-            Word::Cancel => self.is_interruptible(),
-            Word::Promote => self.kind() == Kind::Await,
-            Word::Confirm => self.kind() == Kind::Soak,
+            Say::Cancel => self.is_interruptible(),
+            Say::Promote => self.kind() == Kind::Await,
+            Say::Confirm => self.kind() == Kind::Soak,
         }
     }
 
@@ -190,7 +191,7 @@ impl fmt::Display for Effect {
             Effect::Gate => f.write_str("check the gate"),
             Effect::LinkNext => f.write_str("link next"),
             Effect::Verify(slot) => write!(f, "verify the files of {slot}"),
-            Effect::Provide(side) => write!(f, "provide what {} reads", side.slot),
+            Effect::Provide(side, _) => write!(f, "provide what {} reads", side.slot),
             Effect::AskLive => f.write_str("ask the live slot"),
             Effect::Stop(units) => write!(f, "stop {}", names(units)),
             Effect::Start(units) => write!(f, "start {}", names(units)),
@@ -200,7 +201,7 @@ impl fmt::Display for Effect {
             Effect::Switch => f.write_str("exchange current"),
             Effect::Route(traffic) => f.write_str(&route_text(traffic)),
             Effect::Drain(of) => write!(f, "drain {}", units_of(of)),
-            Effect::Await(_) => f.write_str("wait for `promote`"),
+            Effect::Await(_) => f.write_str("an operator's `promote`"),
             Effect::AskOutside => f.write_str("ask from outside"),
             Effect::Soak(_) => f.write_str("watch it"),
             Effect::Confirm(_) => f.write_str("confirm that it still runs"),

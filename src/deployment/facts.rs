@@ -60,6 +60,8 @@ pub struct Plan {
     pub overlap: bool,
     /// Whether the route lets the old side run on without users, so that going back is a switch and no start.
     pub warm: bool,
+    /// Whether an instance takes users only when it is told to, until it is of the live slot.
+    pub starts_quiet: bool,
     /// After how many batches it waits for `promote`.
     pub pause_after: Option<usize>,
     /// The share of users, in per cent, that the new instances get while it waits there.

@@ -14,7 +14,8 @@ use super::effect::Effect;
 use super::facts::{Facts, Traffic};
 use super::script::{probe_of, script};
 use super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
-use super::words::{Refused, Word};
+use super::words::Refused;
+use crate::model::deployment::Say;
 
 /// A deployment between two events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub enum Event {
     /// An operator said something.
     Said {
         /// What.
-        word: Word,
+        say: Say,
         /// Who.
         by: String,
     },
@@ -131,31 +132,31 @@ impl Machine {
     }
 
     /// Whether it would follow this word now.
-    pub fn hears(&self, word: Word) -> Result<(), Refused> {
-        match (&self.position, word) {
-            (Position::In(stage), word) => word.heard_in(stage, &self.facts),
-            (Position::Closing(_), Word::Cancel) => Err(Refused::TooLate),
-            (Position::Closing(_), Word::Promote) => Err(Refused::NothingToPromote),
-            (Position::Closing(_), Word::Confirm) => Err(Refused::NothingToConfirm),
+    pub fn hears(&self, say: Say) -> Result<(), Refused> {
+        match (&self.position, say) {
+            (Position::In(stage), say) => say.heard_in(stage, &self.facts),
+            (Position::Closing(_), Say::Cancel) => Err(Refused::TooLate),
+            (Position::Closing(_), Say::Promote) => Err(Refused::NothingToPromote),
+            (Position::Closing(_), Say::Confirm) => Err(Refused::NothingToConfirm),
             (Position::Over { .. }, _) => Err(Refused::Over),
         }
     }
 
     /// Takes an event. A refused one changes nothing.
     pub fn apply(&mut self, event: Event) -> Result<(), Refused> {
-        if let Event::Said { word, .. } = &event {
-            self.hears(*word)?;
+        if let Event::Said { say, .. } = &event {
+            self.hears(*say)?;
         }
         match (&mut self.position, event) {
             (Position::Over { .. }, _) => return Err(Refused::Over),
-            (Position::In(stage), Event::Said { word: Word::Cancel, by }) => {
+            (Position::In(stage), Event::Said { say: Say::Cancel, by }) => {
                 let fault = Fault::new(Code::Cancelled, format!("cancelled by {by}"));
                 let failure = Failure { fault, blame: Blame::Operator, rests: false };
                 let (stage, linked) = (stage.clone(), self.is_linked());
                 self.enter(Stage::Settling(settle(&self.facts, &stage, linked, failure)));
             }
             // The stage has what it was for.
-            (Position::In(stage), Event::Said { word: Word::Promote | Word::Confirm, .. }) => {
+            (Position::In(stage), Event::Said { say: Say::Promote | Say::Confirm, .. }) => {
                 let stage = stage.clone();
                 self.go_to(next(&self.facts, stage, Observed::Nothing));
             }

@@ -7,8 +7,8 @@ use crate::model::evidence::{Evidence, ProbeSeen};
 use crate::model::{Numbers, Timestamp, UnitName};
 use std::time::Duration;
 
-fn said(word: Word, by: &str) -> Event {
-    Event::Said { word, by: by.into() }
+fn said(say: Say, by: &str) -> Event {
+    Event::Said { say, by: by.into() }
 }
 
 /// The same with a soak time.
@@ -137,8 +137,8 @@ fn a_cancelled_deployment_is_undone_at_every_step() {
         let mut host = Sim::serving(soaking(facts(Some(side("1", 1)), side("2", 1))));
         let mut machine = Machine::new(host.facts.clone());
         until(&mut host, &mut machine, kind);
-        machine.apply(said(Word::Cancel, "ann")).expect("taken");
-        assert_eq!(machine.apply(said(Word::Cancel, "bob")), Err(Refused::Reverting));
+        machine.apply(said(Say::Cancel, "ann")).expect("taken");
+        assert_eq!(machine.apply(said(Say::Cancel, "bob")), Err(Refused::Reverting));
         host.run(&mut machine, 200);
         let ruling = machine.ruling().expect("a result");
         assert_eq!((ruling.outcome, ruling.blame), (Outcome::Cancelled, Blame::Operator), "{kind:?}");
@@ -151,9 +151,9 @@ fn it_is_too_late_to_cancel_what_is_live() {
     let mut host = Sim::serving(facts(Some(side("1", 1)), side("2", 1)));
     let mut machine = Machine::new(host.facts.clone());
     until(&mut host, &mut machine, Kind::Retire);
-    assert_eq!(machine.apply(said(Word::Cancel, "ann")), Err(Refused::TooLate));
+    assert_eq!(machine.apply(said(Say::Cancel, "ann")), Err(Refused::TooLate));
     host.run(&mut machine, 200);
-    assert_eq!(machine.apply(said(Word::Cancel, "ann")), Err(Refused::Over));
+    assert_eq!(machine.apply(said(Say::Cancel, "ann")), Err(Refused::Over));
 }
 
 #[test]
@@ -339,18 +339,18 @@ fn a_canary_waits_for_the_word_and_so_does_a_switch_by_hand() {
     facts.plan.by_hand = true;
     let mut host = Sim::serving(facts.clone());
     let mut machine = Machine::new(facts.clone());
-    assert_eq!(machine.apply(said(Word::Promote, "ann")), Err(Refused::NothingToPromote));
+    assert_eq!(machine.apply(said(Say::Promote, "ann")), Err(Refused::NothingToPromote));
     until(&mut host, &mut machine, Kind::Await);
     assert_eq!(machine.state(), State::Waiting);
     let Some(Effect::Route(traffic)) = machine.script.get(machine.at - 1) else { panic!("{:?}", machine.script) };
     assert_eq!((traffic.to.len(), traffic.weight), (4, Some(10)));
-    machine.apply(said(Word::Promote, "ann")).expect("taken");
+    machine.apply(said(Say::Promote, "ann")).expect("taken");
     // Then no further batch waits, but the switch does, without users on it.
     until(&mut host, &mut machine, Kind::Await);
     assert_eq!((host.running.len(), host.route.len()), (5, 4));
     assert_eq!(host.current, Some("1".parse().expect("slot")));
-    assert_eq!(machine.apply(said(Word::Confirm, "ann")), Err(Refused::NothingToConfirm));
-    machine.apply(said(Word::Promote, "ann")).expect("taken");
+    assert_eq!(machine.apply(said(Say::Confirm, "ann")), Err(Refused::NothingToConfirm));
+    machine.apply(said(Say::Promote, "ann")).expect("taken");
     host.run(&mut machine, 200);
     assert_eq!(machine.ruling().map(|ruling| ruling.outcome), Some(Outcome::Done));
     assert_eq!(host.running.len(), 4);
@@ -365,7 +365,7 @@ fn what_nobody_confirms_goes_back() {
         let mut machine = Machine::new(facts.clone());
         until(&mut host, &mut machine, Kind::Soak);
         if confirmed {
-            machine.apply(said(Word::Confirm, "ann")).expect("taken");
+            machine.apply(said(Say::Confirm, "ann")).expect("taken");
         }
         host.run(&mut machine, 200);
         let ruling = machine.ruling().expect("a result");

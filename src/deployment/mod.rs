@@ -31,4 +31,4 @@ pub use effect::Effect;
 pub use facts::Facts;
 pub use machine::Machine;
 pub use stage::Stage;
-pub use words::{Refused, Word};
+pub use words::Refused;

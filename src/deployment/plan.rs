@@ -6,6 +6,7 @@ use crate::config::AppSettings;
 use crate::config::app::{Strategy, SwitchMode, Unit};
 use crate::config::contract::Wish;
 use crate::model::deployment::Kind;
+use crate::model::route::AcceptAt;
 use crate::model::slot::UnitCount;
 use crate::model::{Code, Fault, Numbers, StrategyName, Template};
 
@@ -54,6 +55,7 @@ impl Plan {
             strategy: strategy.name,
             overlap: from.is_some() && batches.iter().any(|batch| batch.shift || batch.stop_first.is_empty()),
             warm: settings.route.contract().warm,
+            starts_quiet: settings.route.accept_variable(AcceptAt::Signal).is_some(),
             batches,
             pause_after,
             weight: strategy.weight.filter(|_| pause_after.is_some()),
@@ -73,6 +75,7 @@ impl Plan {
             batches: Vec::new(),
             overlap: false,
             warm: false,
+            starts_quiet: false,
             pause_after: None,
             weight: None,
             by_hand: false,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::route::AcceptAt;
 use crate::model::{InstanceName, UnitName};
 
 use super::effect::Effect;
@@ -23,7 +24,11 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
                 effects.push(Effect::LinkNext);
             }
             let slot = facts.to.slot.clone();
-            effects.extend([Effect::Verify(slot), Effect::Provide(facts.to.clone()), Effect::AskLive]);
+            effects.extend([
+                Effect::Verify(slot),
+                Effect::Provide(facts.to.clone(), AcceptAt::Signal),
+                Effect::AskLive,
+            ]);
         }
         Stage::Starting { batch, .. } => {
             effects.push(Effect::Gate);
@@ -54,12 +59,16 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
             }
             effects.push(Effect::Await(proved.clone()));
         }
-        Stage::Switching { proved, .. } => effects.extend([
-            Effect::Confirm(proved.clone()),
-            Effect::Route(Traffic::all(&facts.to)),
-            Effect::Switch,
-            Effect::AskOutside,
-        ]),
+        Stage::Switching { proved, .. } => {
+            effects.extend([Effect::Confirm(proved.clone()), Effect::Route(Traffic::all(&facts.to))]);
+            // What `current` names takes users by itself when it starts, at every instant: a boot needs no slotd.
+            let told = |side: &Side, at| facts.plan.starts_quiet.then(|| Effect::Provide(side.clone(), at));
+            effects.extend(told(&facts.to, AcceptAt::Now));
+            effects.push(Effect::Switch);
+            let rest = facts.from.as_ref().filter(|_| !facts.rest_of_old().is_empty());
+            effects.extend(rest.and_then(|from| told(from, AcceptAt::Signal)));
+            effects.push(Effect::AskOutside);
+        }
         Stage::Soaking { proved, .. } => {
             effects.extend([Effect::Route(Traffic::all(&facts.to)), Effect::Soak(proved.clone())]);
         }
@@ -86,7 +95,7 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     let mut effects = vec![Effect::Hold];
     match side {
         Some(side) if settling.serve => {
-            effects.extend([Effect::Gate, Effect::Provide(side.clone())]);
+            effects.extend([Effect::Gate, Effect::Provide(side.clone(), AcceptAt::Now)]);
             effects.extend(match (&settling.to, &facts.from) {
                 (Target::From, Some(from)) => way_back(facts, from, settling.begun),
                 (Target::To, Some(from)) => way_forward(facts, from),

@@ -152,7 +152,7 @@ impl Sim {
             | Effect::CheckUnits
             | Effect::RaiseMark
             | Effect::Verify(_)
-            | Effect::Provide(_)
+            | Effect::Provide(..)
             | Effect::AskOutside
             | Effect::AskAgain(_)
             | Effect::Judge(_)

@@ -1,20 +1,9 @@
-//! What an operator may say to a deployment under way, and in which stage it is heard. Pure; every pair is written out.
+//! In which stage of a deployment an operator's word is heard. Pure; every pair is written out.
 
-use std::fmt;
+use crate::model::deployment::Say;
 
 use super::facts::Facts;
 use super::stage::Stage;
-
-/// A word to a deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// Undo it.
-    Cancel,
-    /// Go on behind the canary, or with the switch.
-    Promote,
-    /// The new slot is good: it stays.
-    Confirm,
-}
 
 /// A word came at a time when it can't be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,13 +28,10 @@ pub enum Refused {
     NotYet,
 }
 
-impl Word {
-    /// All of them.
-    pub const ALL: [Word; 3] = [Word::Cancel, Word::Promote, Word::Confirm];
-
+impl Say {
     /// Whether a deployment in `stage` follows it.
     pub fn heard_in(self, stage: &Stage, facts: &Facts) -> Result<(), Refused> {
-        use Word::{Cancel, Confirm, Promote};
+        use Say::{Cancel, Confirm, Promote};
         match (self, stage) {
             (_, Stage::Settling(_)) => Err(Refused::Reverting),
             (Cancel, Stage::Post { .. }) => Err(Refused::TooLate),
@@ -89,15 +75,5 @@ impl Word {
                 | Stage::Post { .. },
             ) => Err(Refused::NothingToConfirm),
         }
-    }
-}
-
-impl fmt::Display for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Word::Cancel => "cancel",
-            Word::Promote => "promote",
-            Word::Confirm => "confirm",
-        })
     }
 }

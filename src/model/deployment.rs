@@ -62,6 +62,18 @@ pub enum State {
     Done,
 }
 
+/// What an operator may say to a deployment under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Say {
+    /// Undo it.
+    Cancel,
+    /// Go on behind the canary, or with the switch.
+    Promote,
+    /// The new slot is good: it stays.
+    Confirm,
+}
+
 /// How a deployment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -220,6 +232,26 @@ impl Outcome {
             Outcome::Cancelled | Outcome::Superseded => Exit::Cancelled,
             Outcome::Stuck => Exit::Stuck,
         }
+    }
+}
+
+impl Say {
+    /// All of them.
+    pub const ALL: [Say; 3] = [Say::Cancel, Say::Promote, Say::Confirm];
+
+    /// The command.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Say::Cancel => "cancel",
+            Say::Promote => "promote",
+            Say::Confirm => "confirm",
+        }
+    }
+}
+
+impl fmt::Display for Say {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -18,6 +18,7 @@ pub use values::*;
 use slotd::control::api::*;
 use slotd::control::service::{Caller, Service};
 use slotd::control::{Access, Limits, serve_with};
+use slotd::model::deployment::Say;
 use slotd::model::{AppName, Code, DeploymentId, Fault, Report, SlotName, Timestamp};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -181,8 +182,9 @@ impl Service for Fake {
     }
 
     async fn activate(&self, app: &AppName, request: ActivateRequest, _: Caller) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force } = request;
-        self.accept(format!("activate {app} {slot} {message:?} {force}")).await
+        let ActivateRequest { slot, message, force, strategy } = request;
+        let strategy = strategy.map(|name| format!(" {name}")).unwrap_or_default();
+        self.accept(format!("activate {app} {slot} {message:?} {force}{strategy}")).await
     }
 
     async fn rollback(&self, app: &AppName, request: RollbackRequest, _: Caller) -> Result<Accepted, ApiError> {
@@ -190,8 +192,8 @@ impl Service for Fake {
         self.accept(format!("rollback {app} {to:?} {message:?} {force}")).await
     }
 
-    async fn cancel(&self, app: &AppName, _: Caller) -> Result<Accepted, ApiError> {
-        self.accept(format!("cancel {app}")).await
+    async fn say(&self, app: &AppName, say: Say, _: Caller) -> Result<Accepted, ApiError> {
+        self.accept(format!("{say} {app}")).await
     }
 
     async fn prune(&self, app: &AppName, dry_run: bool, _: Caller) -> Result<Pruned, ApiError> {

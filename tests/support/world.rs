@@ -84,28 +84,31 @@ impl World {
         self.settings(app, PROOF);
     }
 
-    /// Adds `text` to the app's settings file, and waits until slotd goes by it. A table that is there already is
-    /// replaced by the one in `text`.
+    /// Adds `text` to the app's settings file, and waits until slotd goes by it. A table or a key at the top
+    /// that is there already is replaced by the one in `text`.
     #[track_caller]
     pub fn settings(&self, app: &str, text: &str) {
         let path = format!("/etc/slotd/apps/{app}.toml");
         let before = String::from_utf8(self.host.read(&path)).expect("text");
         let replaced: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
-        let mut kept = String::new();
-        let mut dropping = false;
-        for line in before.lines() {
-            if line.starts_with('[') {
-                dropping = replaced.contains(&line.trim());
-            }
-            if !dropping {
-                kept = kept + line + "\n";
-            }
-        }
         // Keys without a table come first.
         let (head, tables) = match text.find('[') {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let keys: Vec<String> = head.lines().map(key).filter(|key| !key.is_empty()).collect();
+        let mut kept = String::new();
+        let (mut dropping, mut at_top) = (false, true);
+        for line in before.lines() {
+            if line.starts_with('[') {
+                dropping = replaced.contains(&line.trim());
+                at_top = false;
+            }
+            if !dropping && !(at_top && keys.contains(&key(line))) {
+                kept = kept + line + "\n";
+            }
+        }
         self.host.write(&path, format!("{head}\n{kept}\n{tables}").as_bytes());
         self.host.ok("systemctl reload slotd.service");
     }

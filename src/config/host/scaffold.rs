@@ -364,9 +364,10 @@ mod tests {
         let plan = Scaffold { port: Some(1), exec: exec.into(), ..web() }.plan().expect("a plan");
         for file in &plan.files {
             let left = file.contents.replace(exec, "");
-            for word in
-                ["@APP@", "@PROBE", "@ACCEPT@", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@"]
-            {
+            for word in [
+                "@APP@", "@PROBE", "@ACCEPT@", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@",
+                "@STOP@",
+            ] {
                 assert!(!left.contains(word), "{word} in {}", file.path.display());
             }
         }

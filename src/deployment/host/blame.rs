@@ -117,6 +117,8 @@ fn is_about_the_candidate(code: Code) -> bool {
             | Code::ProofUnstable
             | Code::SoakFailed
             | Code::RouteOutside
+            | Code::RouteNotAccepting
+            | Code::RouteNotQuiet
             | Code::SlotTampered
     )
 }

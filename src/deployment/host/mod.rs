@@ -159,7 +159,7 @@ impl<U: UnitControl> World for Host<U> {
                 self.change(move |store| store.link_next(&slot).map_err(|error| error.fault())).await
             }
             Effect::Verify(slot) => self.verify(slot.clone()).await,
-            Effect::Provide(side) => self.provide(side).await,
+            Effect::Provide(side, accept) => self.provide(side, *accept).await,
             Effect::AskLive => self.ask_live(context.facts).await,
             Effect::Stop(units) => self.stop_units(units).await,
             Effect::Start(units) => self.start_units(units, true).await,

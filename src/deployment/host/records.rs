@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::durable;
 use crate::model::hold::Hold;
+use crate::model::route::AcceptAt;
 use crate::model::slot::Quarantine;
 use crate::model::{Blame, Code, Fault, Report, SlotName, State, Timestamp};
 use crate::slots::LinkState;
@@ -101,11 +102,12 @@ impl<U: UnitControl> Host<U> {
     }
 
     /// Makes the folders that the units of `side` read.
-    pub(super) async fn provide(&self, side: &Side) -> Result<Observed, Failure> {
+    pub(super) async fn provide(&self, side: &Side, accept: AcceptAt) -> Result<Observed, Failure> {
         let side = side.clone();
+        let extra: Vec<_> = self.settings.route.accept_variable(accept).into_iter().collect();
         self.change(move |store| {
             side.instances().iter().try_for_each(|(_, instance)| {
-                store.publish_instance(instance, &[]).map(drop).map_err(|error| error.fault())
+                store.publish_instance(instance, &extra).map(drop).map_err(|error| error.fault())
             })
         })
         .await

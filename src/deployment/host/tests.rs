@@ -10,11 +10,11 @@ use super::super::intent::Intent;
 use super::super::machine::Machine;
 use super::super::site::{Site, slot};
 use super::super::stage::{Live, Stage};
-use super::super::words::Word;
 use super::super::world::{Context, World as _};
 use super::super::{Effect, clock};
 use crate::durable;
 use crate::model::deployment::Blame;
+use crate::model::deployment::Say;
 use crate::model::hold::Hold;
 use crate::model::slot::{Phase, Quarantine};
 use crate::model::{Code, Fault, Link, Outcome, Timestamp};
@@ -234,7 +234,7 @@ async fn cancelled_while_it_proves_itself_the_old_slot_serves() {
             tokio::task::yield_now().await;
         }
         let (answer, answered) = tokio::sync::oneshot::channel();
-        verbs.send(Said { word: Word::Cancel, by: "ann".into(), answer }).await.expect("heard");
+        verbs.send(Said { say: Say::Cancel, by: "ann".into(), answer }).await.expect("heard");
         answered.await.expect("answered")
     };
     let (driven, answer) = tokio::join!(drive(Machine::new(facts), report, &host, &mut heard), cancel);

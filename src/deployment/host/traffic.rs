@@ -24,7 +24,29 @@ impl<U: UnitControl> Host<U> {
         let set = backends(facts, traffic, &|instance| self.store.port(instance));
         match self.route.switch(&set).await {
             Ok(()) => Ok(Observed::Nothing),
+            // It takes users from those who have them by now: no reason to go back to it.
+            Err(fault) if fault.code == Code::RouteNotQuiet => self.end_loud(fault).await,
             Err(fault) => Err(self.side_failure(&traffic.to, fault).await),
+        }
+    }
+
+    /// Stops an instance that goes on taking users though it was told not to.
+    async fn end_loud(&self, fault: Fault) -> Result<Observed, Failure> {
+        let Some(seen) = &fault.evidence.unit else { return Err(environment(fault)) };
+        tracing::warn!(SLOTD_APP = self.settings.name.as_str(), "{fault}; it is stopped, and is no warm way back");
+        self.stop_units(std::slice::from_ref(&seen.unit)).await
+    }
+
+    /// Sees that a candidate has no users yet, where it decides that itself.
+    pub(super) async fn see_quiet(&self, facts: &Facts, of: &[(UnitName, InstanceName)]) -> Result<(), Failure> {
+        let live = self.store.links().ok().is_some_and(|links| links.current.slot() == Some(&facts.to.slot));
+        if live {
+            return Ok(());
+        }
+        let set = of.iter().map(|(unit, instance)| Backend::new(unit.clone(), instance.clone())).collect();
+        match self.route.confirm_candidate(&set).await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.side_failure(of, fault).await),
         }
     }
 

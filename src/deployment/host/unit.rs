@@ -140,6 +140,7 @@ impl<U: UnitControl> Host<U> {
             }
         };
         let proved = try_join_all(instances.iter().map(one)).await?;
+        self.see_quiet(facts, instances).await?;
         Ok(Observed::Runs(proved.into_iter().collect()))
     }
 
