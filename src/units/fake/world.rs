@@ -27,6 +27,8 @@ pub(super) struct Unit {
     pub(super) starts: VecDeque<Start>,
     /// What the next stops do; without any left, a stop succeeds.
     pub(super) stops: VecDeque<Stop>,
+    /// How the next reloads end; without any left, a reload succeeds.
+    pub(super) reloads: VecDeque<JobResult>,
     /// What its next run writes.
     pub(super) writes: Vec<String>,
     /// What becomes of the next run that started well, and when.
@@ -130,6 +132,7 @@ impl Unit {
                 active: Active::Inactive,
                 sub: "dead".to_owned(),
                 result: "success".to_owned(),
+                reload_failed: false,
                 invocation: None,
                 exit: None,
                 restarts: 0,
@@ -140,6 +143,7 @@ impl Unit {
             },
             starts: VecDeque::new(),
             stops: VecDeque::new(),
+            reloads: VecDeque::new(),
             writes: Vec::new(),
             fate: None,
         }
