@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::route::PortRange;
 use crate::model::time::duration_text;
 use crate::model::{AppName, Numbers, StrategyName, Template, UnitName, VersionOrder};
 
@@ -164,10 +165,8 @@ pub enum Accept {
 /// The instances' own ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ports {
-    /// The lowest.
-    pub first: u16,
-    /// The highest.
-    pub last: u16,
+    /// Which.
+    pub range: PortRange,
     /// How long open connections of an instance that is taken out may go on before it is stopped.
     #[serde(with = "duration_text")]
     pub drain: Duration,
