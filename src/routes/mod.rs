@@ -1,15 +1,20 @@
 //! How traffic reaches instances: six verbs, whatever the kind.
 //!
 //! For `none` and `socket` with `accept = "ready"` nothing stands between users and instances: who runs, serves. The
-//! route's set is the set of running instances, so switch and revert confirm it and never change it.
+//! route's set is the set of running instances, so switch and revert confirm it and never change it. On the other kinds
+//! each instance has a port of its own, and the set is what slotd last wrote.
 
 #[cfg(test)]
 pub mod fake;
+mod ports;
+mod sock_diag;
 mod socket;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use crate::config::AppSettings;
 use crate::config::app::{self, Address, Probe};
@@ -17,6 +22,7 @@ use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
 
+use ports::OwnPorts;
 use socket::Socket;
 
 /// What a route sends users to: one instance.
@@ -55,6 +61,8 @@ pub struct Observed {
 pub enum RouteSet {
     /// Whoever runs; the units tell.
     Running,
+    /// The instances of the live slot: nothing was said since the boot, or since the gate started it.
+    Current,
     /// These.
     These(BTreeSet<Backend>),
 }
@@ -91,6 +99,8 @@ pub enum AnyRoute<U> {
     None(Running<U>),
     /// A shared socket unit.
     Socket(Socket<U>),
+    /// Each instance has a port of its own.
+    Ports(Box<OwnPorts<U>>),
 }
 
 /// The part that `none` and `socket` have in common: who runs, serves.
@@ -102,15 +112,18 @@ pub struct Running<U> {
 impl<U: UnitControl> AnyRoute<U> {
     /// The route of an app, as its settings name it. The address that users call is that of the first probe over TCP
     /// unless they name it.
-    pub fn new(settings: &AppSettings, _layout: &Layout, units: U) -> Self {
+    pub fn new(settings: &AppSettings, layout: &Layout, units: U) -> Self {
         let running = Running { units };
-        let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
-        match &settings.route {
-            app::Route::Socket { .. } => AnyRoute::Socket(Socket::new(settings.name.socket_unit(), outside, running)),
-            // Settings that ask for one of the others are refused when they are read.
-            app::Route::None | app::Route::Nftables { .. } | app::Route::Haproxy { .. } | app::Route::Nginx { .. } => {
-                AnyRoute::None(running)
+        match (&settings.route, settings.route.ports(), settings.routed()) {
+            (_, Some(ports), Some(unit)) => {
+                let (layout, outside) = (layout.clone(), settings.outside.clone());
+                AnyRoute::Ports(Box::new(OwnPorts::new(layout, unit.name.clone(), *ports, outside, running)))
             }
+            (app::Route::Socket { .. }, ..) => {
+                let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
+                AnyRoute::Socket(Socket::new(settings.name.socket_unit(), outside, running))
+            }
+            _ => AnyRoute::None(running),
         }
     }
 }
@@ -153,6 +166,7 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         match self {
             AnyRoute::None(_) => Ok(()),
             AnyRoute::Socket(socket) => socket.prepare().await,
+            AnyRoute::Ports(ports) => ports.prepare().await,
         }
     }
 
@@ -160,18 +174,23 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         match self {
             AnyRoute::None(running) => running.confirm(to).await,
             AnyRoute::Socket(socket) => socket.switch(to).await,
+            AnyRoute::Ports(ports) => ports.switch(to).await,
         }
     }
 
     /// Nothing counts connections on a shared socket, nor without a route: the app drains on its SIGTERM.
-    async fn drain(&self, _leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<Drained, Fault> {
-        Ok(Drained::default())
+    async fn drain(&self, leaving: &BTreeSet<Backend>, at_most: Duration) -> Result<Drained, Fault> {
+        match self {
+            AnyRoute::None(_) | AnyRoute::Socket(_) => Ok(Drained::default()),
+            AnyRoute::Ports(ports) => ports.drain(leaving, at_most).await,
+        }
     }
 
     async fn verify(&self, at_most: Duration) -> Result<(), Fault> {
         match self {
             AnyRoute::None(_) => Ok(()),
             AnyRoute::Socket(socket) => socket.verify(at_most).await,
+            AnyRoute::Ports(ports) => ports.verify(at_most).await,
         }
     }
 
@@ -183,6 +202,7 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         let trouble = match self {
             AnyRoute::None(_) => None,
             AnyRoute::Socket(socket) => socket.trouble().await?,
+            AnyRoute::Ports(ports) => return ports.observe().await,
         };
         Ok(Observed { set: RouteSet::Running, trouble })
     }
@@ -194,6 +214,17 @@ fn address(probes: &[Probe]) -> Option<String> {
         Probe::Http { address: Address::Tcp(address), .. } | Probe::Tcp { address } => Some(address.clone()),
         _ => None,
     })
+}
+
+/// A connection to the address that users call is accepted, if it is known.
+async fn connects(address: Option<&str>, at_most: Duration) -> Result<(), Fault> {
+    let Some(address) = address else { return Ok(()) };
+    let why = match tokio::time::timeout(at_most, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not accepted within {}", humantime::format_duration(at_most)),
+    };
+    Err(Fault::new(Code::RouteOutside, format!("connect to {address}, where users call: {why}")))
 }
 
 fn not_asked(error: &crate::units::UnitError) -> Fault {
