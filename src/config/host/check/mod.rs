@@ -2,7 +2,9 @@
 //!
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
+mod firewall;
 mod gate;
+mod helper;
 mod probe;
 mod socket;
 mod template;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::app::{Address, AppSettings, Probe, Route};
+use crate::model::route::RouteCall;
 use crate::model::{AppName, Code, Template};
 
 use super::syntax::{self, Span};
@@ -30,6 +33,8 @@ pub struct Expected {
     pub templates: Vec<Template>,
     /// Whether traffic comes through `APP.socket`.
     pub socket: bool,
+    /// What the route's root helper has to be called with, if it has one.
+    pub helper: Option<RouteCall>,
     /// Whether a probe connects to a Unix socket that the app binds.
     pub health_socket: bool,
     /// Whether anything but systemd's word proves an instance.
@@ -68,7 +73,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad.
     pub severity: Severity,
-    /// `config.unit`, `unit.missing` or `unit.masked`.
+    /// `config.unit`, `unit.missing`, `unit.masked` or `route.unsupported`.
     pub code: Code,
     /// The file.
     pub file: PathBuf,
@@ -82,7 +87,8 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Everything that is wrong with the app's units: gate, socket, templates, units of probes, in this order.
+/// Everything that is wrong with the app's units: gate, socket or the route's helper, templates, units of probes, in this
+/// order.
 pub fn check(expected: &Expected, path: &SearchPath) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     let lost = Lost {
@@ -99,6 +105,16 @@ pub fn check(expected: &Expected, path: &SearchPath) -> Vec<Finding> {
         && let Some(unit) = findings.read(path, expected.app.socket_unit().as_str(), &lost)
     {
         socket::check(expected, &Subject::plain(&unit, &expected.app), &mut findings);
+    }
+    if let Some(call) = &expected.helper {
+        let lost = Lost {
+            why: "nobody sends users to the instances, and each deployment is refused".to_owned(),
+            fix: format!("slotctl new {} --exec … --port … --route … shows one", expected.app),
+        };
+        if let Some(unit) = findings.read(path, expected.app.route_unit().as_str(), &lost) {
+            let subject = Subject { unit: &unit, prefix: "slotd-route", instance: expected.app.as_str() };
+            helper::check(expected, call, &subject, path, &mut findings);
+        }
     }
     findings.0.extend(before);
     for (template, unit) in expected.templates.iter().zip(&templates) {
@@ -125,6 +141,7 @@ impl Expected {
             app: app.name.clone(),
             templates: app.units.iter().map(|unit| unit.name.clone()).collect(),
             socket: matches!(app.route, Route::Socket { .. }),
+            helper: helper::call_of(app),
             health_socket: app.all_probes().any(on_unix),
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
             probe_units: app.all_probes().filter_map(unit_of).collect(),
@@ -160,7 +177,7 @@ const SAMPLE: &str = "1.4.2@r2@3";
 struct Subject<'a> {
     unit: &'a UnitFile,
     prefix: &'a str,
-    instance: &'static str,
+    instance: &'a str,
 }
 
 /// Where a finding points.
@@ -255,6 +272,14 @@ impl Findings {
 
     fn warning(&mut self, place: Place<'_>, message: String, why: &str, fix: impl Into<String>) {
         self.add(Severity::Warning, place, message, why, fix);
+    }
+
+    /// Something that the host can't give.
+    fn unsupported(&mut self, place: Place<'_>, message: String, why: &str, fix: &str) {
+        self.error(place, message, why, fix);
+        if let Some(finding) = self.0.last_mut() {
+            finding.code = Code::RouteUnsupported;
+        }
     }
 
     /// The last line of the key must be good.

@@ -1,15 +1,25 @@
 //! What `slotctl new` proposes: an app's files, filled from the templates in `systemd/templates`, and what is to be
 //! called after they are written.
 
+mod fill;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::model::AppName;
 use crate::model::layout::DEFAULT_STATE_DIR;
+use crate::model::route::{PortRange, RouteCall, RouteKind};
+
+use fill::{APP, GATE, HELPER, POLKIT, SOCKET, SYSUSERS, TEMPLATE, TMPFILES};
 
 /// Where packages put the gate.
 pub const GATE_PROGRAM: &str = "/usr/lib/slotd/slotd-gate";
+
+/// The instances' own ports, where there are some, unless the administrator said others. Apps may share a range.
+pub const DEFAULT_PORTS: PortRange = PortRange::between(20000, 20099);
 
 /// What the administrator said of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +29,12 @@ pub struct Scaffold {
     /// The command line of a slot, as `ExecStart=` takes it. The slot's files stand at `/srv/APP`, which is also the
     /// working directory.
     pub exec: String,
-    /// The port of a shared socket; `None`: no route, no socket.
+    /// The port that users call; `None`: no route.
     pub port: Option<u16>,
+    /// How users that call it get there.
+    pub route: ScaffoldRoute,
+    /// The instances' own ports, on a route that has some.
+    pub ports: PortRange,
     /// Who runs it; made if absent. `None`: a user named after the app.
     pub user: Option<String>,
     /// How systemd learns that a slot is up.
@@ -41,6 +55,16 @@ pub enum ServiceType {
     Exec,
     /// It is up once it was forked.
     Simple,
+}
+
+/// How users get to an app that has a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScaffoldRoute {
+    /// systemd listens, and hands the socket down.
+    #[default]
+    Socket,
+    /// Each instance listens on a port of its own, and the kernel redirects.
+    Nftables,
 }
 
 /// A file to be written.
@@ -83,6 +107,15 @@ pub enum ScaffoldError {
     /// Not a path.
     #[error("{0:?} is no path for an HTTP request (it begins with / and has neither spaces nor quotes)")]
     Health(String),
+    /// A route without the port that users call.
+    #[error("which port do users call? give --port")]
+    RouteWithoutPort,
+    /// The public port is one of the instances'.
+    #[error("port {0} is one of the instances' own, {1}: give others with --ports")]
+    PublicPort(u16, PortRange),
+    /// Not a kind of route.
+    #[error("{0:?} is none of socket, nftables")]
+    Route(String),
     /// Port 0.
     #[error("port 0 names no port")]
     Port,
@@ -98,6 +131,8 @@ impl Scaffold {
             app,
             exec: exec.into(),
             port: None,
+            route: ScaffoldRoute::default(),
+            ports: DEFAULT_PORTS,
             user: None,
             service_type: ServiceType::default(),
             health: None,
@@ -116,8 +151,11 @@ impl Scaffold {
             file(format!("/etc/tmpfiles.d/slotd-{app}.conf").into(), TMPFILES),
             file(format!("/etc/polkit-1/rules.d/50-slotd-{app}.rules").into(), POLKIT),
         ];
-        if self.port.is_some() {
+        if self.has_socket() {
             files.push(file(units.join(format!("{app}.socket")), SOCKET));
+        }
+        if self.helper().is_some() {
+            files.push(file(units.join(app.route_unit().as_str()), HELPER));
         }
         files.push(file(units.join(format!("{app}.service")), GATE));
         files.push(file(units.join(format!("{app}@.service")), TEMPLATE));
@@ -136,13 +174,30 @@ impl Scaffold {
             // Not started: there is nothing to start before the first deployment, which starts it.
             format!("systemctl enable {app}.service"),
         ];
-        if self.port.is_some() {
+        if self.has_socket() {
             lines.push(format!("systemctl enable --now {app}.socket"));
+        }
+        if self.helper().is_some() {
+            lines.push(format!("systemctl enable --now {}", app.route_unit()));
         }
         // A running slotd is in the app's new group only after a restart.
         lines.push("systemctl try-restart slotd.service".to_owned());
         lines.push(format!("slotctl check {app}"));
         lines.iter().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+    }
+
+    fn has_socket(&self) -> bool {
+        self.port.is_some() && self.route == ScaffoldRoute::Socket
+    }
+
+    /// What the root helper is called with.
+    fn helper(&self) -> Option<RouteCall> {
+        let kind = match (self.route, self.port) {
+            (ScaffoldRoute::Nftables, Some(port)) => RouteKind::Nftables { port },
+            (ScaffoldRoute::Nftables, None) | (ScaffoldRoute::Socket, _) => return None,
+        };
+        let template = format!("{}@", self.app).parse().ok()?;
+        Some(RouteCall { app: self.app.clone(), kind, ports: self.ports, template })
     }
 
     fn user(&self) -> &str {
@@ -163,49 +218,18 @@ impl Scaffold {
         if self.port == Some(0) {
             return Err(ScaffoldError::Port);
         }
+        match (self.route, self.port) {
+            (ScaffoldRoute::Nftables, None) => return Err(ScaffoldError::RouteWithoutPort),
+            (ScaffoldRoute::Nftables, Some(port)) if self.ports.contains(port) => {
+                return Err(ScaffoldError::PublicPort(port, self.ports));
+            }
+            _ => {}
+        }
         match &self.health {
             Some(_) if self.port.is_none() => Err(ScaffoldError::HealthWithoutPort),
             Some(path) if !is_request_path(path) => Err(ScaffoldError::Health(path.clone())),
             _ => Ok(()),
         }
-    }
-
-    /// Fills a template: `@WORD@` by its value, lines that begin with `@IF_…@` kept or dropped.
-    fn fill(&self, template: &str) -> String {
-        let conditions = [
-            ("@IF_SOCKET@", self.port.is_some()),
-            ("@IF_HEALTH@", self.health.is_some()),
-            ("@IF_STATE@", self.state != Path::new(DEFAULT_STATE_DIR)),
-        ];
-        let app = self.app.as_str();
-        let port = self.port.map(|port| port.to_string()).unwrap_or_default();
-        let state = self.state.display().to_string();
-        let service_type = self.service_type.to_string();
-        let stop = if self.port.is_some() { format!("{app}.socket") } else { format!("{app}.service") };
-        let words = [
-            ("@APP@", app),
-            ("@PORT@", port.as_str()),
-            ("@STATE@", state.as_str()),
-            ("@GATE@", GATE_PROGRAM),
-            ("@TYPE@", service_type.as_str()),
-            ("@USER@", self.user()),
-            ("@STOP@", stop.as_str()),
-            ("@ROUTE@", if self.port.is_some() { "socket" } else { "none" }),
-            ("@HEALTH@", self.health.as_deref().unwrap_or_default()),
-            // Last, so that nothing is replaced inside of it.
-            ("@EXEC@", self.exec.as_str()),
-        ];
-        let mut filled = String::new();
-        for line in template.lines() {
-            let condition = conditions.iter().find_map(|(mark, holds)| Some((line.strip_prefix(mark)?, *holds)));
-            let (line, kept) = condition.unwrap_or((line, true));
-            if kept {
-                let line = words.iter().fold(line.to_owned(), |line, (word, value)| line.replace(word, value));
-                filled.push_str(&line);
-                filled.push('\n');
-            }
-        }
-        filled
     }
 }
 
@@ -219,6 +243,27 @@ impl FromStr for ServiceType {
             "simple" => Ok(ServiceType::Simple),
             other => Err(ScaffoldError::ServiceType(other.to_owned())),
         }
+    }
+}
+
+impl FromStr for ScaffoldRoute {
+    type Err = ScaffoldError;
+
+    fn from_str(text: &str) -> Result<Self, ScaffoldError> {
+        match text {
+            "socket" => Ok(ScaffoldRoute::Socket),
+            "nftables" => Ok(ScaffoldRoute::Nftables),
+            other => Err(ScaffoldError::Route(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ScaffoldRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ScaffoldRoute::Socket => "socket",
+            ScaffoldRoute::Nftables => "nftables",
+        })
     }
 }
 
@@ -243,91 +288,4 @@ fn is_user(name: &str) -> bool {
 
 fn is_request_path(path: &str) -> bool {
     path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic() && !"\"'\\".contains(c))
-}
-
-const SYSUSERS: &str = include_str!("../../../systemd/templates/sysusers.conf.in");
-const TMPFILES: &str = include_str!("../../../systemd/templates/tmpfiles.conf.in");
-const POLKIT: &str = include_str!("../../../systemd/templates/polkit.rules.in");
-const SOCKET: &str = include_str!("../../../systemd/templates/app.socket.in");
-const GATE: &str = include_str!("../../../systemd/templates/app.service.in");
-const TEMPLATE: &str = include_str!("../../../systemd/templates/app@.service.in");
-const APP: &str = include_str!("../../../systemd/templates/app.toml.in");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn web() -> Scaffold {
-        Scaffold::new("web".parse().expect("app"), "/srv/web/bin/web --verbose")
-    }
-
-    fn file<'a>(plan: &'a ScaffoldPlan, path: &str) -> &'a str {
-        &plan.files.iter().find(|file| file.path == Path::new(path)).expect(path).contents
-    }
-
-    #[test]
-    fn with_a_port_there_is_a_socket() {
-        let plan = Scaffold { port: Some(8080), health: Some("/health".into()), ..web() }.plan().expect("a plan");
-        assert!(file(&plan, "/etc/systemd/system/web.socket").contains("\nListenStream=8080\n"));
-        let template = file(&plan, "/etc/systemd/system/web@.service");
-        for line in [
-            "StopPropagatedFrom=web.service",
-            "OnFailure=slotd-settle@web:%N.service",
-            "Sockets=web.socket",
-            "ExecStart=/srv/web/bin/web --verbose",
-            "User=web",
-        ] {
-            assert!(template.lines().any(|it| it == line), "{line}\n{template}");
-        }
-        let gate = file(&plan, "/etc/systemd/system/web.service");
-        assert!(gate.contains("\nExecStart=/usr/lib/slotd/slotd-gate start web web@\n"), "{gate}");
-        let app = file(&plan, "/etc/slotd/apps/web.toml");
-        assert!(app.contains("kind = \"socket\"") && app.contains("path = \"/health\""), "{app}");
-        assert!(plan.commands.iter().any(|line| line.join(" ") == "systemctl enable --now web.socket"));
-        assert_eq!(plan.try_it, "cp web-1.0.0.tar.zst /var/lib/slotd/inbox/web/");
-    }
-
-    #[test]
-    fn without_a_port_nothing_speaks_of_a_socket() {
-        let plan = web().plan().expect("a plan");
-        assert!(!plan.files.iter().any(|file| file.path.extension().is_some_and(|end| end == "socket")));
-        for path in ["web.service", "web@.service"] {
-            assert!(!file(&plan, &format!("/etc/systemd/system/{path}")).contains(".socket"));
-        }
-        let app = file(&plan, "/etc/slotd/apps/web.toml");
-        assert!(app.contains("kind = \"none\"") && !app.contains("probe"), "{app}");
-    }
-
-    #[test]
-    fn no_placeholder_is_left_and_the_command_line_is_kept_as_it_is() {
-        let exec = "/usr/bin/env X=@USER@ %i sh -c 'a b'";
-        let plan = Scaffold { port: Some(1), exec: exec.into(), ..web() }.plan().expect("a plan");
-        for file in &plan.files {
-            let left = file.contents.replace(exec, "");
-            for word in ["@APP@", "@PORT@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@"] {
-                assert!(!left.contains(word), "{word} in {}", file.path.display());
-            }
-        }
-        assert!(file(&plan, "/etc/systemd/system/web@.service").contains(&format!("ExecStart={exec}\n")));
-    }
-
-    #[test]
-    fn what_is_refused() {
-        let table = [
-            (Scaffold { exec: "bin/web".into(), ..web() }, "absolute path"),
-            (Scaffold { exec: "/bin/web\nUser=root".into(), ..web() }, "one line"),
-            (Scaffold { user: Some("root".into()), ..web() }, "not root"),
-            (Scaffold { user: Some("We b".into()), ..web() }, "can't run an app"),
-            (Scaffold { app: "a".repeat(32).parse().expect("app"), ..web() }, "--user"),
-            (Scaffold { health: Some("/x".into()), ..web() }, "--port"),
-            (Scaffold { port: Some(0), ..web() }, "port 0"),
-            (Scaffold { port: Some(1), health: Some("x".into()), ..web() }, "no path"),
-            (Scaffold { port: Some(1), health: Some("/\"".into()), ..web() }, "no path"),
-        ];
-        for (scaffold, words) in table {
-            let error = scaffold.plan().expect_err(words).to_string();
-            assert!(error.contains(words), "{error}");
-        }
-        assert!("forking".parse::<ServiceType>().is_err());
-    }
 }
