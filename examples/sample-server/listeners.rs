@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
@@ -30,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 /// Why there is nothing to listen on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("no listener: systemd handed over none (LISTEN_FDS), and there is no --port")]
+    #[error("no listener: systemd handed over none (LISTEN_FDS), and there is neither --port nor PORT")]
     None,
     #[error("the listener that systemd handed over can't be used: {0}")]
     HandedOver(io::Error),
@@ -42,9 +43,12 @@ pub enum ListenError {
 
 impl Listeners {
     /// Opens all of them.
-    pub fn open(port: Option<u16>, health: Option<&Path>) -> Result<Listeners, ListenError> {
-        let traffic = match port {
-            Some(port) => std::net::TcpListener::bind(("127.0.0.1", port))
+    pub fn open(port: Option<u16>, own: Option<u16>, health: Option<&Path>) -> Result<Listeners, ListenError> {
+        let local = port.map(|port| (port, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+        // Users elsewhere are redirected to the address that they called, of either family.
+        let own = own.map(|port| (port, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
+        let traffic = match local.or(own) {
+            Some((port, address)) => std::net::TcpListener::bind(address)
                 .and_then(into_tokio)
                 .map_err(|cause| ListenError::Port { port, cause })?,
             None => handed_over()?,

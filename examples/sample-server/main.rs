@@ -60,7 +60,7 @@ enum RunError {
 }
 
 async fn run() -> Result<ExitCode, RunError> {
-    let Settings { port, tree, health_socket } = Settings::read();
+    let Settings { port, own_port, tree, health_socket } = Settings::read();
     let release = settings::release(&tree)?;
     let behaviour = settings::behaviour(&tree)?;
     if let Some(code) = behaviour.exit_before_accept {
@@ -76,7 +76,7 @@ async fn run() -> Result<ExitCode, RunError> {
         let _ = sd_notify::notify(false, &[NotifyState::Stopping]);
     });
 
-    let listeners = Listeners::open(port, health_socket.as_deref())?;
+    let listeners = Listeners::open(port, own_port, health_socket.as_deref())?;
     tokio::select! {
         () = started(&behaviour) => {}
         () = &mut stopped => return Ok(ExitCode::SUCCESS),

@@ -12,9 +12,12 @@ use crate::behaviour::{Behaviour, BehaviourError};
 #[derive(Debug, Parser)]
 #[command(name = "sample-server", about = "Answers with the version that it is")]
 pub struct Settings {
-    /// Bind this port of 127.0.0.1; without it the listener comes from systemd
+    /// Bind this port of 127.0.0.1; without it, $PORT of all addresses; without both the listener comes from systemd
     #[arg(long)]
     pub port: Option<u16>,
+    /// From `$PORT`, which slotd sets where each instance has a port of its own.
+    #[arg(skip = env::var("PORT").ok().and_then(|port| port.parse().ok()))]
+    pub own_port: Option<u16>,
     /// The folder of the release: VERSION and, for tests, BEHAVIOUR
     #[arg(long, default_value = ".")]
     pub tree: PathBuf,
