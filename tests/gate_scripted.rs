@@ -33,6 +33,13 @@ done
 exit $code
 "#;
 
+/// Takes what it is given into `nft.taken`, lists what `nft.listed` says, and refuses where `nft.refuses` is there.
+const NFT: &str = r#"#!/bin/sh
+world=$(dirname "$0")
+[ ! -e "$world/nft.refuses" ] || { echo "Error: Could not process rule" >&2; exit 1; }
+case $1 in -f) cat >"$world/nft.taken" ;; *) cat "$world/nft.listed" ;; esac
+"#;
+
 struct World {
     folder: tempfile::TempDir,
 }
@@ -40,11 +47,13 @@ struct World {
 impl World {
     fn new() -> World {
         let world = World { folder: tempfile::tempdir().expect("a folder") };
-        for name in ["show", "list", "fail", "run/hold", "state/apps/web/slots"] {
+        for name in ["show", "list", "fail", "run/hold", "run/route", "state/apps/web/slots"] {
             std::fs::create_dir_all(world.path(name)).expect("folder");
         }
-        world.write("systemctl", SYSTEMCTL);
-        std::fs::set_permissions(world.path("systemctl"), PermissionsExt::from_mode(0o755)).expect("mode");
+        for (name, script) in [("systemctl", SYSTEMCTL), ("nft", NFT)] {
+            world.write(name, script);
+            std::fs::set_permissions(world.path(name), PermissionsExt::from_mode(0o755)).expect("mode");
+        }
         world.write("calls", "");
         world
     }
@@ -259,6 +268,72 @@ fn settle_waits_out_a_hold_and_restarts_what_slotd_left() {
     says(&world.gate("settle web:web@1"), 0, "left a deployment unfinished");
     assert!(began.elapsed() >= Duration::from_millis(700));
     assert_eq!(world.calls().last().expect("a call"), "restart --no-block web.service");
+}
+
+/// What nft lists once port 8080 leads to port 20001.
+const LISTED: &str = r#"{"nftables":[
+    {"rule":{"chain":"prerouting","expr":[{"match":{"left":{"payload":{"field":"dport"}},"right":8080}},{"redirect":{"port":20001}}]}},
+    {"rule":{"chain":"output","expr":[{"match":{"left":{"payload":{"field":"dport"}},"right":8080}},{"redirect":{"port":20001}}]}},
+    {"rule":{"chain":"input","expr":[{"match":{"left":{"payload":{"field":"dport"}},"right":{"range":[20000,20099]}}},{"drop":null}]}}
+]}"#;
+
+const ROUTE: &str = "route web nftables --port 8080 --ports 20000-20099 web@";
+
+#[test]
+fn a_route_is_applied_and_read_back() {
+    let world = World::new();
+    world.deploy("1", &[("web@", 1)]);
+    std::fs::create_dir_all(world.path("state/apps/web/instances/1")).expect("folder");
+    world.write("state/apps/web/instances/1/env", "PORT=\"20001\"\n");
+    world.write("nft.listed", LISTED);
+    says(&world.gate(ROUTE), 0, "users are sent to 1 on port 20001 (the live slot 1)");
+    let taken = std::fs::read_to_string(world.path("nft.taken")).expect("taken");
+    assert!(taken.contains("tcp dport 8080 redirect to :20001\n"), "{taken}");
+
+    world.write("run/route/web", r#"{"format":1,"backends":[{"instance":"2@2","port":20001,"weight":3}]}"#);
+    says(&world.gate(ROUTE), 0, "users are sent to 2@2 on port 20001 with weight 3 (as slotd wants it)");
+    world.write("run/route/web", r#"{"format":1,"backends":[{"instance":"2","port":20002,"weight":1}]}"#);
+    says(&world.gate(ROUTE), 1, "the route stays as it was: nft took the table, and lists another one");
+    world.write("nft.refuses", "");
+    says(&world.gate(ROUTE), 1, "nft refuses: Error: Could not process rule");
+    std::fs::remove_file(world.path("nft")).expect("removed");
+    says(&world.command(ROUTE).env("PATH", world.path("run")).output().expect("runs"), 1, "can't run nft");
+}
+
+#[test]
+fn a_set_that_is_not_believed_reaches_no_kernel() {
+    let world = World::new();
+    for (set, words) in [
+        ("{", "is no set of backends"),
+        (r#"{"format":1,"backends":[{"instance":"1","port":22,"weight":1}]}"#, "port 22, outside of 20000-20099"),
+    ] {
+        world.write("run/route/web", set);
+        says(&world.gate(ROUTE), 1, words);
+        assert!(!world.path("nft.taken").exists());
+    }
+    says(&world.gate("route web nftables --port 20001 --ports 20000-20099 web@"), 2, "one of the instances' own");
+}
+
+#[test]
+fn after_a_start_by_the_gate_the_route_follows_what_is_live() {
+    let world = World::new();
+    world.deploy("1", &[("web@", 1)]);
+    world.show("web@1.service", "active/running");
+    world.write("run/route/web", "what was wanted before");
+    says(&world.gate("start web web@"), 0, "");
+    assert_eq!(world.calls().last().expect("a call"), "show slotd-route@web.service", "an app without a helper");
+    assert!(!world.path("run/route/web").exists());
+
+    world.show("slotd-route@web.service", "active/exited");
+    world.write("run/route/web", "what was wanted before");
+    says(&world.gate("start web web@"), 0, "");
+    assert_eq!(world.calls().last().expect("a call"), "reload-or-restart --no-block slotd-route@web.service");
+    assert!(!world.path("run/route/web").exists());
+
+    world.write("run/route/web", "a deployment says itself where users go");
+    world.hold(60_000);
+    says(&world.gate("start web web@"), 0, "deployment web-7 holds the app");
+    assert!(world.path("run/route/web").exists());
 }
 
 #[test]

@@ -67,21 +67,24 @@ fn rolling_moves_one_after_the_other_and_waits_for_a_word() {
     assert_eq!(world.running().len(), 3);
 
     world.begin("deploy", &format!("deploy {} --app web", world.make("web", "2.0.0", "")));
-    world.expect_status("web", "waiting", |status| status["deployment"]["waiting"]["what"] == "an operator's `promote`");
+    world
+        .expect_status("web", "waiting", |status| status["deployment"]["waiting"]["what"] == "an operator's `promote`");
     assert_eq!(world.running(), ["web@1.0.0@2.service", "web@1.0.0@3.service", "web@2.0.0.service"]);
     let refused = world.slotctl("confirm web");
     expect_exit(&refused, 5);
     expect_parts(&shown(&refused), &["doesn't wait for `confirm`"]);
     // It goes on waiting over a restart of slotd.
     world.host.ok("systemctl restart slotd.service");
-    world.expect_status("web", "waiting", |status| status["deployment"]["waiting"]["what"] == "an operator's `promote`");
+    world
+        .expect_status("web", "waiting", |status| status["deployment"]["waiting"]["what"] == "an operator's `promote`");
     expect_exit(&world.slotctl("promote web"), 0);
     world.expect_answers("2.0.0");
     assert_eq!(world.running(), ["web@2.0.0.service", "web@2.0.0@2.service", "web@2.0.0@3.service"]);
 
     // Undone behind the canary: the first of the old ones is back.
     world.begin("deploy", &format!("deploy {} --app web", world.make("web", "3.0.0", "")));
-    world.expect_status("web", "waiting", |status| status["deployment"]["waiting"]["what"] == "an operator's `promote`");
+    world
+        .expect_status("web", "waiting", |status| status["deployment"]["waiting"]["what"] == "an operator's `promote`");
     world.ok("cancel web");
     world.expect_idle("web");
     world.expect_answers("2.0.0");

@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("inbox", &["model", "config"]),
     ("slots", &["model", "durable", "artifact"]),
     ("probes", &["model", "config", "units"]),
-    ("routes", &["model", "config", "units"]),
+    ("routes", &["model", "config", "durable", "units"]),
     ("deployment", &["model", "config", "durable", "history", "slots", "units", "probes", "routes"]),
     (
         "agent",

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::config::app::Accept;
 use crate::config::daemon::DEFAULT_APPS_DIR;
-use crate::config::host::{PlannedFile, Scaffold, ScaffoldPlan, ServiceType};
+use crate::config::host::{DEFAULT_PORTS, PlannedFile, Scaffold, ScaffoldPlan, ScaffoldRoute, ServiceType};
 use crate::config::{AppSettings, load_app};
 use crate::control::api::ApiError;
+use crate::model::route::PortRange;
 use crate::model::{AppName, Code, Exit};
 
 use super::check::{self, below, daemon_settings};
@@ -27,9 +28,16 @@ pub struct Args {
     /// The command line of a slot, whose files stand at /srv/APP
     #[arg(long, value_name = "COMMAND")]
     exec: String,
-    /// The port of a shared socket, which systemd keeps open while slots change
+    /// The port that users call
     #[arg(long)]
     port: Option<u16>,
+    /// How they get there: socket (systemd keeps the port open while slots change) or nftables (each instance listens on a
+    /// port of its own, $PORT, and the kernel redirects)
+    #[arg(long, value_name = "KIND", default_value_t)]
+    route: ScaffoldRoute,
+    /// The instances' own ports, where they have some
+    #[arg(long, value_name = "FIRST-LAST", default_value_t = DEFAULT_PORTS)]
+    ports: PortRange,
     /// Who runs it; made if absent
     #[arg(long)]
     user: Option<String>,
@@ -114,9 +122,9 @@ fn plan(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
     let there = if file.exists() { load_app(&file, &settings.defaults).ok() } else { None };
     // polkit's rule names what its probes run.
     let probe_units = there.as_ref().map(AppSettings::probe_units).unwrap_or_default();
-    let Args { app, exec, port, user, service_type, health, accept, .. } = args;
+    let Args { app, exec, port, route, ports, user, service_type, health, accept, .. } = args;
     let state = settings.state_dir;
-    let scaffold = Scaffold { app, exec, port, user, service_type, health, accept, probe_units, state };
+    let scaffold = Scaffold { app, exec, port, route, ports, user, service_type, health, accept, probe_units, state };
     let mut plan = scaffold.plan().map_err(|error| ApiError::new(Code::ConfigInvalid, error.to_string()))?;
     for file in &mut plan.files {
         if let Ok(name) = file.path.strip_prefix(DEFAULT_APPS_DIR) {

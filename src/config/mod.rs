@@ -3,8 +3,8 @@
 //! A file becomes settings in three stages: its text is parsed into a document whose values know their places
 //! (`document`), each value is read and checked where it stands (`app_file`, `daemon_file`, `probe`, `route`,
 //! `sections`), what they ask of each other is held against what there is (`contract`),
-//! and what comes out are settings in which everything is there and makes sense (`app`, `daemon`). What a key of
-//! a later version would mean is refused, never approximated.
+//! and what comes out are settings in which everything is there and makes sense (`app` with its part `traffic`, and
+//! `daemon`). What a key of a later version would mean is refused, never approximated.
 
 pub mod app;
 mod app_file;
@@ -20,6 +20,7 @@ mod probe;
 mod route;
 mod sections;
 mod text;
+mod traffic;
 
 pub use app::AppSettings;
 pub use app_file::parse_app;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::StrategyName;
+use crate::model::route::PortRange;
 
 use super::app::{Accept, Ports, Route, Soak, Strategy, SwitchMode, Unit};
 use super::document::Section;
@@ -12,7 +13,7 @@ use super::text;
 
 /// The instances' own ports unless the file says otherwise: below the ephemeral ports of an ordinary host (from 32768 on,
 /// ip_local_port_range).
-const DEFAULT_PORTS: (u16, u16) = (20000, 29999);
+const DEFAULT_PORTS: PortRange = PortRange::between(20000, 29999);
 
 /// Below it ports are privileged (ip_unprivileged_port_start).
 const LEAST_PORT: u16 = 1024;
@@ -70,8 +71,8 @@ pub(super) fn strategy(top: &Section<'_>, units: &[Unit]) -> Strategy {
 /// `[route]`, and the address that users call.
 pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
     let Some(section) = top.section("route") else { return (Route::Socket { accept: Accept::Ready }, None) };
-    let kinds = [("socket", Kind::Socket), ("none", Kind::None)];
-    let later = ["nftables", "haproxy", "nginx"];
+    let kinds = [("socket", Kind::Socket), ("none", Kind::None), ("nftables", Kind::Nftables)];
+    let later = ["haproxy", "nginx"];
     let kind = section.choice("kind", &kinds, &later).unwrap_or(Kind::Socket);
     let accept = section.choice("accept", &[("ready", Accept::Ready), ("signal", Accept::Signal)], &[]);
     let outside = section.text("outside").and_then(|address| {
@@ -109,7 +110,7 @@ pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
                 section.error(section.place(), "`port` is missing in [route]", help);
             }
             let port = port.unwrap_or_default();
-            if (ports.first..=ports.last).contains(&port) {
+            if ports.range.contains(port) {
                 let message = format!("the public port {port} is one of the instances' own");
                 section.error(section.place_of("port"), message, None);
             }
@@ -162,10 +163,9 @@ fn ports(section: &Section<'_>) -> Ports {
         let (first, last) = text.split_once('-').ok_or_else(|| wrong_range(text))?;
         let number = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong_range(text));
         let (first, last) = (number(first)?, number(last)?);
-        if first < LEAST_PORT || first > last { Err(wrong_range(text)) } else { Ok((first, last)) }
+        PortRange::new(first, last).filter(|_| first >= LEAST_PORT).ok_or_else(|| wrong_range(text))
     });
-    let (first, last) = range.unwrap_or(DEFAULT_PORTS);
-    Ports { first, last, drain }
+    Ports { range: range.unwrap_or(DEFAULT_PORTS), drain }
 }
 
 fn wrong_range(text: &str) -> String {

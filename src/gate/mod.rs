@@ -4,6 +4,7 @@
 //! whose service is down. It reads two things that slotd wrote, the link `current` and the slot's `slot.json`,
 //! and takes from them a slot's name and counts, nothing more: which templates there are, and in which order, the
 //! administrator's unit says. All the rest goes through `systemctl`, which works while the bus is down.
+//! [`route`] is the root helper of routes on which each instance has a port of its own.
 //!
 //! Every call ends: the waits are bounded by the units' own limits, the pauses by [`pacing`], the hold mark by
 //! its deadline.
@@ -11,6 +12,7 @@
 pub mod current;
 pub mod hold;
 pub mod pacing;
+pub mod route;
 pub mod settle;
 pub mod start;
 pub mod stop;
@@ -23,12 +25,14 @@ use std::time::{Duration, Instant};
 
 use crate::model::layout::{DEFAULT_RUN_DIR, DEFAULT_STATE_DIR};
 use crate::model::names::NameError;
+use crate::model::route::{RouteCall, RouteCallError};
 use crate::model::{AppName, Layout, Template, UnitName};
 
 use systemctl::Systemctl;
 
 const USAGE: &str = "usage: slotd-gate [--state-dir DIR] [--run-dir DIR] start|stop|reload APP TEMPLATE@...
-       slotd-gate [--state-dir DIR] [--run-dir DIR] settle APP:UNIT...";
+       slotd-gate [--state-dir DIR] [--run-dir DIR] settle APP:UNIT...
+       slotd-gate [--state-dir DIR] [--run-dir DIR] route APP nftables --port PORT --ports FIRST-LAST TEMPLATE@";
 
 /// Between two looks at something that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -44,6 +48,8 @@ pub enum Verb {
     Reload(AppName, Vec<Template>),
     /// Stop the gates of apps whose live slot is gone.
     Settle(Vec<Ended>),
+    /// Send users to the instances that are to have them.
+    Route(RouteCall),
 }
 
 /// `APP:UNIT`: an app, and the unit whose end is the reason to look.
@@ -87,6 +93,9 @@ pub enum UsageError {
     /// Not `APP:UNIT`.
     #[error("{0:?} is not APP:UNIT")]
     NotEnded(String),
+    /// Not a route.
+    #[error(transparent)]
+    Route(#[from] RouteCallError),
 }
 
 /// Why a verb didn't do what was asked.
@@ -101,6 +110,9 @@ pub enum GateError {
     /// Settling failed.
     #[error(transparent)]
     Settle(#[from] settle::SettleError),
+    /// The route isn't as it should be.
+    #[error(transparent)]
+    Route(#[from] route::RouteError),
 }
 
 /// Runs the command line of this process; the answer is its exit code: 0 done, 1 not done, 2 a wrong command line.
@@ -150,6 +162,7 @@ impl Call {
             "reload" => app_and_templates(&rest).map(|(app, templates)| Verb::Reload(app, templates))?,
             "settle" if rest.is_empty() => return Err(UsageError::Missing),
             "settle" => Verb::Settle(rest.iter().map(|word| ended(word)).collect::<Result<_, _>>()?),
+            "route" => Verb::Route(RouteCall::parse(&rest)?),
             other => return Err(UsageError::Unknown(other.to_owned())),
         };
         let state = state.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
@@ -169,6 +182,7 @@ impl Call {
                     settle::settle(&layout(&ended.app), &ended.unit, systemctl)?;
                 }
             }
+            Verb::Route(call) => route::route(&layout(&call.app), call)?,
         }
         Ok(())
     }
@@ -246,6 +260,7 @@ mod tests {
             ("stop web web@ web@", "twice"),
             ("begin web web@", "neither a verb"),
             ("settle web@1", "not APP:UNIT"),
+            ("route web", "missing after `route`"),
             ("--state-dir", "missing"),
         ] {
             let error = parse(line).expect_err(line).to_string();

@@ -14,7 +14,7 @@ use crate::model::{AppName, Layout, SlotName, Template, UnitName};
 use super::current::{self, CurrentError};
 use super::pacing::Pacing;
 use super::systemctl::{Seen, Systemctl, SystemctlError};
-use super::{hold, say, wait_for};
+use super::{hold, route, say, wait_for};
 
 /// Why the app isn't up.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ pub fn start(layout: &Layout, run: &Path, templates: &[Template], systemctl: &Sy
     let error = match bring_up(layout, templates, systemctl) {
         Ok(()) => {
             pacing.succeeded();
+            route::follow_current(layout, systemctl);
             return Ok(());
         }
         Err(error) => error,

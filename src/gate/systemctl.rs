@@ -94,6 +94,11 @@ impl Systemctl {
         self.act("start", &["--no-block"], std::slice::from_ref(unit))
     }
 
+    /// Queues a reload of what is up, or else a start, without waiting.
+    pub fn queue_reload(&self, unit: &UnitName) -> Result<(), SystemctlError> {
+        self.act("reload-or-restart", &["--no-block"], std::slice::from_ref(unit))
+    }
+
     /// Queues a restart, without waiting.
     pub fn queue_restart(&self, unit: &UnitName) -> Result<(), SystemctlError> {
         self.act("restart", &["--no-block"], std::slice::from_ref(unit))

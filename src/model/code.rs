@@ -226,6 +226,8 @@ codes! {
     RouteNotQuiet = "route.not_quiet", RolledBack;
     /// The route can't give what the strategy asks of it.
     RouteUnsupported = "route.unsupported", Refused;
+    /// The root helper of the route failed, or open connections can't be counted.
+    RouteHelper = "route.helper", RolledBack;
     /// A probe can't be told which instance it reaches.
     RouteProbeUnaddressed = "route.probe_unaddressed", Refused;
     /// The new slot failed while it was watched after the switch.

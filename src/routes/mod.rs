@@ -2,18 +2,23 @@
 //!
 //! For `none` and `socket` with `accept = "ready"` nothing stands between users and instances: who runs, serves. The
 //! route's set is the set of running instances, so switch and revert confirm it and never change it. With
-//! `accept = "signal"` the instances themselves stand there, and are told (`signal`).
+//! `accept = "signal"` the instances themselves stand there, and are told (`signal`). On the other kinds each instance has a
+//! port of its own, and the set is what slotd last wrote (`ports`).
 
 #[cfg(test)]
 pub mod fake;
+mod ports;
 mod signal;
 #[cfg(test)]
 mod signal_tests;
+mod sock_diag;
 mod socket;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use crate::config::AppSettings;
 use crate::config::app::{self, Accept, Probe};
@@ -21,6 +26,7 @@ use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
 
+use ports::OwnPorts;
 use signal::BySignal;
 pub use signal::SIGNAL_LIMIT;
 use socket::Socket;
@@ -61,6 +67,8 @@ pub struct Observed {
 pub enum RouteSet {
     /// Whoever runs; the units tell.
     Running,
+    /// The instances of the live slot: nothing was said since the boot, or since the gate started it.
+    Current,
     /// These.
     These(BTreeSet<Backend>),
 }
@@ -98,6 +106,8 @@ pub enum AnyRoute<U> {
     None(Running<U>),
     /// A shared socket unit.
     Socket(Socket<U>),
+    /// Each instance has a port of its own.
+    Ports(Box<OwnPorts<U>>),
 }
 
 /// The part that `none` and `socket` have in common: who runs, serves.
@@ -109,21 +119,21 @@ pub struct Running<U> {
 impl<U: UnitControl> AnyRoute<U> {
     /// The route of an app, as its settings name it. The address that users call is that of the first probe over TCP
     /// unless they name it.
-    pub fn new(settings: &AppSettings, _layout: &Layout, units: U) -> Self {
+    pub fn new(settings: &AppSettings, layout: &Layout, units: U) -> Self {
         let running = Running { units };
-        let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
-        match &settings.route {
-            app::Route::Socket { accept } => {
-                let by_signal = match (accept, settings.routed()) {
-                    (Accept::Signal, Some(unit)) => Some(BySignal::new(running.units.clone(), unit.name.clone())),
-                    _ => None,
-                };
+        match (&settings.route, settings.route.ports(), settings.routed()) {
+            (_, Some(ports), Some(unit)) => {
+                let (layout, outside) = (layout.clone(), settings.outside.clone());
+                AnyRoute::Ports(Box::new(OwnPorts::new(layout, unit.name.clone(), *ports, outside, running)))
+            }
+            (app::Route::Socket { accept }, _, unit) => {
+                let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
+                let by_signal = unit
+                    .filter(|_| *accept == Accept::Signal)
+                    .map(|unit| BySignal::new(running.units.clone(), unit.name.clone()));
                 AnyRoute::Socket(Socket::new(settings.name.socket_unit(), outside, running, by_signal))
             }
-            // Settings that ask for one of the others are refused when they are read.
-            app::Route::None | app::Route::Nftables { .. } | app::Route::Haproxy { .. } | app::Route::Nginx { .. } => {
-                AnyRoute::None(running)
-            }
+            _ => AnyRoute::None(running),
         }
     }
 }
@@ -134,6 +144,7 @@ impl<U: UnitControl> AnyRoute<U> {
         match self {
             AnyRoute::None(_) => false,
             AnyRoute::Socket(socket) => socket.is_told_by_signals(),
+            AnyRoute::Ports(_) => true,
         }
     }
 }
@@ -143,7 +154,7 @@ impl<U: UnitControl> AnyRoute<U> {
     /// of a slot that `current` doesn't name: the live one takes users by itself.
     pub async fn confirm_candidate(&self, candidates: &BTreeSet<Backend>) -> Result<(), Fault> {
         match self {
-            AnyRoute::None(_) => Ok(()),
+            AnyRoute::None(_) | AnyRoute::Ports(_) => Ok(()),
             AnyRoute::Socket(socket) => socket.confirm_candidate(candidates).await,
         }
     }
@@ -178,6 +189,7 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         match self {
             AnyRoute::None(_) => Ok(()),
             AnyRoute::Socket(socket) => socket.prepare().await,
+            AnyRoute::Ports(ports) => ports.prepare().await,
         }
     }
 
@@ -185,18 +197,23 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         match self {
             AnyRoute::None(running) => running.confirm(to).await,
             AnyRoute::Socket(socket) => socket.switch(to).await,
+            AnyRoute::Ports(ports) => ports.switch(to).await,
         }
     }
 
     /// Nothing counts connections on a shared socket, nor without a route: the app drains on its SIGTERM.
-    async fn drain(&self, _leaving: &BTreeSet<Backend>, _at_most: Duration) -> Result<Drained, Fault> {
-        Ok(Drained::default())
+    async fn drain(&self, leaving: &BTreeSet<Backend>, at_most: Duration) -> Result<Drained, Fault> {
+        match self {
+            AnyRoute::None(_) | AnyRoute::Socket(_) => Ok(Drained::default()),
+            AnyRoute::Ports(ports) => ports.drain(leaving, at_most).await,
+        }
     }
 
     async fn verify(&self, at_most: Duration) -> Result<(), Fault> {
         match self {
             AnyRoute::None(_) => Ok(()),
             AnyRoute::Socket(socket) => socket.verify(at_most).await,
+            AnyRoute::Ports(ports) => ports.verify(at_most).await,
         }
     }
 
@@ -208,6 +225,7 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         match self {
             AnyRoute::None(_) => Ok(Observed { set: RouteSet::Running, trouble: None }),
             AnyRoute::Socket(socket) => socket.observe().await,
+            AnyRoute::Ports(ports) => ports.observe().await,
         }
     }
 }
@@ -215,6 +233,17 @@ impl<U: UnitControl> Route for AnyRoute<U> {
 /// The address of the first probe over TCP: a probe on a Unix socket asks an instance past the route.
 fn address(probes: &[Probe]) -> Option<String> {
     probes.iter().find_map(Probe::tcp_address).map(str::to_owned)
+}
+
+/// A connection to the address that users call is accepted, if it is known.
+async fn connects(address: Option<&str>, at_most: Duration) -> Result<(), Fault> {
+    let Some(address) = address else { return Ok(()) };
+    let why = match tokio::time::timeout(at_most, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not accepted within {}", humantime::format_duration(at_most)),
+    };
+    Err(Fault::new(Code::RouteOutside, format!("connect to {address}, where users call: {why}")))
 }
 
 fn not_asked(error: &crate::units::UnitError) -> Fault {

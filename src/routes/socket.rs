@@ -6,14 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, UnitName};
 use crate::units::{Active, JobResult, Load, UnitControl, UnitError, UnitStatus};
 
 use super::signal::BySignal;
-use super::{Backend, Observed, RouteSet, Running, not_asked};
+use super::{Backend, Observed, RouteSet, Running, connects, not_asked};
 
 /// How long the start of a socket unit may take: it binds and listens, which takes milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -99,13 +97,7 @@ impl<U: UnitControl> Socket<U> {
         if let Some(trouble) = self.trouble().await? {
             return Err(Fault { code: Code::RouteOutside, ..trouble });
         }
-        let Some(address) = &self.address else { return Ok(()) };
-        let why = match tokio::time::timeout(at_most, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("not accepted within {}", humantime::format_duration(at_most)),
-        };
-        Err(Fault::new(Code::RouteOutside, format!("connect to {address}, where users call: {why}")))
+        connects(self.address.as_deref(), at_most).await
     }
 
     /// A socket that doesn't listen while a slot serves is one restart away from an outage.

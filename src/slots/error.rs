@@ -1,7 +1,8 @@
 //! What can go wrong with slots, and the code that it has for people and scripts.
 
 use crate::durable::DurableError;
-use crate::model::{Code, Digest, Fault, SlotName};
+use crate::model::route::PortRange;
+use crate::model::{Code, Digest, Fault, InstanceName, SlotName};
 
 use super::env::EnvError;
 
@@ -72,6 +73,14 @@ pub enum SlotError {
         /// Which variable, and why.
         source: EnvError,
     },
+    /// All ports are in use.
+    #[error("instance {instance} gets no port: all of {ports} are other instances', or somebody listens there")]
+    NoPort {
+        /// The instance.
+        instance: InstanceName,
+        /// Where one was looked for.
+        ports: PortRange,
+    },
     /// Not all slots can be read, so it isn't known which trees are in use.
     #[error("trees and artifacts are left alone: slot {slot} is damaged, so what it uses isn't known")]
     Unsure {
@@ -91,6 +100,7 @@ impl SlotError {
             SlotError::Damaged { .. } | SlotError::Unsure { .. } => Code::FsIo,
             SlotError::Kept { .. } => Code::Internal,
             SlotError::Env { .. } => Code::ConfigInvalid,
+            SlotError::NoPort { .. } => Code::RouteUnsupported,
         }
     }
 

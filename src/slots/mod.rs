@@ -5,6 +5,7 @@
 //! | `store.rs` | opens an app's folders, reads the slots in them |
 //! | `publish.rs` | an unpacked artifact becomes a tree and a slot, a refused one a record |
 //! | `instance.rs`, `env.rs` | what a template unit reads as `instances/%i` |
+//! | `ports.rs` | which port of its own an instance gets |
 //! | `compare.rs` | a tree against its content manifest |
 //! | `links.rs` | `current`, `fallback`, `next` |
 //! | `marks.rs` | quarantine, pins, evidence, the highest release |
@@ -21,6 +22,7 @@ mod instance;
 pub mod keep;
 mod links;
 mod marks;
+mod ports;
 mod prune;
 mod publish;
 mod store;

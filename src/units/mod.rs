@@ -29,6 +29,10 @@ pub trait UnitControl: Clone + Send + Sync + 'static {
     /// takes the place of any other job: of a start that doesn't end, or of systemd's own restart.
     fn stop(&self, unit: &UnitName, at_most: Duration) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
 
+    /// Reloads `unit` where it is up, and else starts it, and waits, for at most `at_most`, for this very job's result. A
+    /// reload that failed leaves the unit up ([`UnitStatus::reload_failed`]).
+    fn reload(&self, unit: &UnitName, at_most: Duration) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
+
     /// Forgets a failure, so that a unit can start again and leaves `--failed`. Not loaded is no error.
     fn reset_failed(&self, unit: &UnitName) -> impl Future<Output = Result<(), UnitError>> + Send;
 
@@ -137,6 +141,8 @@ pub struct UnitStatus {
     pub sub: String,
     /// systemd's Result; "success" where nothing went wrong.
     pub result: String,
+    /// Whether its last reload failed, which a unit that is up shows nowhere else.
+    pub reload_failed: bool,
     /// This run, or the last one, as long as systemd remembers it (a unit at rest without a fault it forgets): 32
     /// hexadecimal digits.
     pub invocation: Option<String>,

@@ -80,7 +80,13 @@ impl World {
     /// An app made by `slotctl new --write`, with proofs that are short.
     #[track_caller]
     pub fn add_app(&self, app: &str, port: u16) {
-        self.ok(&format!("new {app} --exec /srv/{app}/bin/web --port {port} --health /health --write"));
+        self.add_app_with(app, &format!("--port {port}"));
+    }
+
+    /// The same, with further arguments of `slotctl new`.
+    #[track_caller]
+    pub fn add_app_with(&self, app: &str, arguments: &str) {
+        self.ok(&format!("new {app} --exec /srv/{app}/bin/web {arguments} --health /health --write"));
         self.settings(app, PROOF);
     }
 

@@ -55,6 +55,29 @@ async fn a_job_may_end_before_its_reply() {
 }
 
 #[tokio::test]
+async fn a_reload_has_its_own_result_and_is_made_again_where_it_was_lost() {
+    let world = World::new();
+    let systemd = world.client().await;
+    for (word, result) in [("done", JobResult::Done), ("failed", JobResult::Failed)] {
+        world.answer(Answer::EndedBefore(word));
+        assert_eq!(systemd.reload(&web(), LONG).await, Ok(result), "{word}");
+    }
+    for (reload, ended) in [("success", JobResult::Done), ("exit-code", JobResult::Failed)] {
+        let world = World::new();
+        let systemd = world.client().await;
+        world.set(|unit| *unit = Unit { active: "active", sub: "exited", reload, ..unit.clone() });
+        world.answer(Answer::Job);
+        let task = tokio::spawn({
+            let systemd = systemd.clone();
+            async move { systemd.reload(&web(), LONG).await }
+        });
+        world.until_called("ReloadOrRestartUnit", 1).await;
+        world.reloads().await;
+        assert_eq!(task.await.expect("no panic"), Ok(ended), "its end fell into a reload of systemd: {reload}");
+    }
+}
+
+#[tokio::test]
 async fn two_starts_at_once_each_get_their_own_result() {
     let world = World::new();
     let systemd = world.client().await;

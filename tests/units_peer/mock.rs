@@ -51,13 +51,22 @@ pub struct Unit {
     pub active: &'static str,
     pub sub: &'static str,
     pub result: &'static str,
+    pub reload: &'static str,
     pub invocation: u8,
     pub job: u32,
 }
 
 impl World {
     pub fn new() -> World {
-        let unit = Unit { load: "loaded", active: "inactive", sub: "dead", result: "success", invocation: 1, job: 0 };
+        let unit = Unit {
+            load: "loaded",
+            active: "inactive",
+            sub: "dead",
+            result: "success",
+            reload: "success",
+            invocation: 1,
+            job: 0,
+        };
         World {
             unit: Arc::new(Mutex::new(unit)),
             answers: Arc::default(),
@@ -208,6 +217,16 @@ impl Manager {
         Ok(())
     }
 
+    async fn reload_or_restart_unit(
+        &self,
+        _name: &str,
+        mode: &str,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> Result<OwnedObjectPath, Refusal> {
+        assert_eq!(mode, "replace");
+        self.job("ReloadOrRestartUnit", emitter).await
+    }
+
     fn reset_failed_unit(&self, _name: &str) -> Result<(), Refusal> {
         Err(Refusal { name: "org.freedesktop.systemd1.NoSuchUnit", message: "Unit web@2.service not loaded." })
     }
@@ -293,6 +312,11 @@ impl ServiceObject {
     #[zbus(property)]
     fn status_text(&self) -> String {
         "quiet, 3 open".to_owned()
+    }
+
+    #[zbus(property)]
+    fn reload_result(&self) -> String {
+        self.world.unit.lock().expect("a lock").reload.to_owned()
     }
 
     #[zbus(property, name = "NRestarts")]

@@ -11,5 +11,5 @@ pub mod unitfile;
 
 pub use check::{Expected, Finding, Profile, Severity, check};
 pub use polkit::PolkitRules;
-pub use scaffold::{PlannedFile, Scaffold, ScaffoldError, ScaffoldPlan, ServiceType};
+pub use scaffold::{DEFAULT_PORTS, PlannedFile, Scaffold, ScaffoldError, ScaffoldPlan, ScaffoldRoute, ServiceType};
 pub use unitfile::{SearchPath, UnitFile};

@@ -25,6 +25,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The folders of unit files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPath {
+    root: PathBuf,
     folders: Vec<PathBuf>,
 }
 
@@ -94,7 +95,13 @@ pub struct UnitFileError {
 impl SearchPath {
     /// systemd's, below `root` (`/` on a live host).
     pub fn below(root: &Path) -> Self {
-        SearchPath { folders: FOLDERS.iter().map(|folder| root.join(folder.trim_start_matches('/'))).collect() }
+        let folders = FOLDERS.iter().map(|folder| root.join(folder.trim_start_matches('/'))).collect();
+        SearchPath { root: root.to_owned(), folders }
+    }
+
+    /// The text of a file of the same host that is no unit; `None` where it isn't there or can't be read.
+    pub fn host_file(&self, path: &str) -> Option<String> {
+        read(&self.root.join(path.trim_start_matches('/'))).ok()
     }
 
     /// Reads a unit and its drop-ins.

@@ -1,12 +1,13 @@
 //! The effects on files: intent, hold mark, links, instances, marks, history.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::durable;
 use crate::model::hold::Hold;
 use crate::model::route::AcceptAt;
 use crate::model::slot::Quarantine;
-use crate::model::{Blame, Code, Fault, Report, SlotName, State, Timestamp};
+use crate::model::{Blame, Code, Fault, InstanceName, Report, SlotName, State, Timestamp};
 use crate::slots::LinkState;
 use crate::slots::compare;
 use crate::units::UnitControl;
@@ -103,11 +104,22 @@ impl<U: UnitControl> Host<U> {
 
     /// Makes the folders that the units of `side` read.
     pub(super) async fn provide(&self, side: &Side, accept: AcceptAt) -> Result<Observed, Failure> {
-        let side = side.clone();
         let extra: Vec<_> = self.settings.route.accept_variable(accept).into_iter().collect();
+        // Units of one slot share its instances by number: one has a port if any of its units is the routed one.
+        let mut instances = BTreeMap::<InstanceName, bool>::new();
+        let routed = self.settings.routed().map(|unit| &unit.name);
+        for (unit, instance) in side.instances() {
+            let is_routed = routed.is_some_and(|template| template.instance_of(&unit).is_some());
+            *instances.entry(instance).or_default() |= is_routed;
+        }
+        let ports = self.settings.route.ports().map(|ports| ports.range);
         self.change(move |store| {
-            side.instances().iter().try_for_each(|(_, instance)| {
-                store.publish_instance(instance, &extra).map(drop).map_err(|error| error.fault())
+            instances.iter().try_for_each(|(instance, is_routed)| {
+                let made = match ports.filter(|_| *is_routed) {
+                    Some(ports) => store.publish_instance_with_port(instance, ports),
+                    None => store.publish_instance(instance, &extra),
+                };
+                made.map(drop).map_err(|error| error.fault())
             })
         })
         .await

@@ -4,6 +4,7 @@ mod clean_up;
 mod cut_off;
 mod links;
 mod marks;
+mod ports;
 mod publish;
 
 use std::collections::BTreeMap;

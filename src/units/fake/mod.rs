@@ -188,6 +188,17 @@ impl UnitControl for FakeUnits {
         }
     }
 
+    async fn reload(&self, unit: &UnitName, _at_most: Duration) -> Result<JobResult, UnitError> {
+        self.begin("reload", unit)?;
+        let mut world = self.world();
+        let result = world.unit(unit).reloads.pop_front().unwrap_or(JobResult::Done);
+        world.unit(unit).status.reload_failed = result != JobResult::Done;
+        if result == JobResult::Done && !world.unit(unit).status.is_up() {
+            world.begin_run(unit);
+        }
+        Ok(result)
+    }
+
     async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
         match self.begin("reset-failed", unit) {
             Err(UnitError::NotFound(_)) => return Ok(()),

@@ -73,6 +73,11 @@ impl Script<'_> {
         self.next_stop(Stop::Ends(result))
     }
 
+    /// The next reload's job ends so; what is up stays up.
+    pub fn reload_ends(self, result: JobResult) -> Self {
+        self.change_unit(|unit| unit.reloads.push_back(result))
+    }
+
     /// Its run ends after `after` and is restarted no more while the test lasts: it stays in auto-restart.
     pub fn dies_after(self, after: Duration, exit: &str) -> Self {
         self.change_unit(|unit| unit.fate = Some((after, Fate::Dies(exit.to_owned()))))

@@ -29,6 +29,8 @@ pub(super) struct Unit {
     pub(super) stops: VecDeque<Stop>,
     /// What it does with signals.
     pub(super) heeds: Heed,
+    /// How the next reloads end; without any left, a reload succeeds.
+    pub(super) reloads: VecDeque<JobResult>,
     /// What its next run writes.
     pub(super) writes: Vec<String>,
     /// What becomes of the next run that started well, and when.
@@ -153,6 +155,7 @@ impl Unit {
                 active: Active::Inactive,
                 sub: "dead".to_owned(),
                 result: "success".to_owned(),
+                reload_failed: false,
                 invocation: None,
                 exit: None,
                 said: None,
@@ -165,6 +168,7 @@ impl Unit {
             starts: VecDeque::new(),
             stops: VecDeque::new(),
             heeds: Heed::Dies,
+            reloads: VecDeque::new(),
             writes: Vec::new(),
             fate: None,
         }

@@ -1,4 +1,4 @@
-//! A start or a stop: queue the job, then wait for its end, through whatever befalls the bus.
+//! A start, a stop or a reload: queue the job, then wait for its end, through whatever befalls the bus.
 
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use super::{Systemd, look};
 pub(super) enum Verb {
     Start,
     Stop,
+    /// Of a unit that is down it is a start.
+    Reload,
 }
 
 impl Verb {
@@ -27,6 +29,7 @@ impl Verb {
         match self {
             Verb::Start => "start",
             Verb::Stop => "stop",
+            Verb::Reload => "reload",
         }
     }
 }
@@ -60,8 +63,8 @@ impl Systemd {
     async fn run_to_end(&self, verb: Verb, unit: &UnitName) -> Result<JobResult, Trouble> {
         let before = match verb {
             Verb::Start => self.invocation(unit).await?,
-            // A second stop does no harm, so it need not be known whether the first one arrived.
-            Verb::Stop => None,
+            // A second stop or reload does no harm, so it need not be known whether the first one arrived.
+            Verb::Stop | Verb::Reload => None,
         };
         let mut queued = match self.queue(verb, unit).await {
             Ok(Ok(queued)) => queued,
@@ -98,6 +101,7 @@ impl Systemd {
             Verb::Start => bounded(link.manager.start_unit(unit.as_str(), Mode::Fail)).await,
             // `replace`: a stop has to end a start that doesn't end, or a restart that systemd has queued by itself.
             Verb::Stop => bounded(link.manager.stop_unit(unit.as_str(), Mode::Replace)).await,
+            Verb::Reload => bounded(link.manager.reload_or_restart_unit(unit.as_str(), Mode::Replace)).await,
         };
         match made {
             Ok(job) => Ok(Ok(Queued { events, job })),
@@ -163,6 +167,13 @@ fn standing(verb: Verb, job: Option<&OwnedObjectPath>, before: &Option<String>, 
         (None, _) => {}
     }
     let status = &view.status;
+    if verb == Verb::Reload {
+        return match status.active {
+            _ if job.is_none() => Standing::NotMade,
+            Active::Active | Active::Reloading if !status.reload_failed => Standing::Ended(JobResult::Done),
+            _ => Standing::Ended(JobResult::Failed),
+        };
+    }
     let ran = status.invocation != *before;
     match (verb, status.active) {
         (Verb::Start, Active::Active | Active::Reloading) => Standing::Ended(JobResult::Done),
@@ -173,7 +184,7 @@ fn standing(verb: Verb, job: Option<&OwnedObjectPath>, before: &Option<String>, 
         (Verb::Start, Active::Inactive) if ran && status.result == "success" => Standing::Ended(JobResult::Done),
         (Verb::Start, Active::Inactive) if !ran => Standing::Ended(JobResult::Canceled),
         (Verb::Start, _) => Standing::Ended(JobResult::Failed),
-        (Verb::Stop, _) => Standing::Ended(JobResult::Canceled),
+        (Verb::Stop | Verb::Reload, _) => Standing::Ended(JobResult::Canceled),
     }
 }
 

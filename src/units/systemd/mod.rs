@@ -1,6 +1,6 @@
 //! [`UnitControl`] over D-Bus.
 //!
-//! A start or stop is our own job from beginning to end: signals are subscribed to first, the job is known by its
+//! A start, stop or reload is our own job from beginning to end: signals are subscribed to first, the job is known by its
 //! path, and when signals may have been missed (systemd reloaded or executed itself anew, the bus went away)
 //! the unit is read again instead. It never asks for a daemon-reload.
 
@@ -155,6 +155,10 @@ impl UnitControl for Systemd {
 
     async fn stop(&self, unit: &UnitName, at_most: Duration) -> Result<JobResult, UnitError> {
         self.run(Verb::Stop, unit, at_most).await
+    }
+
+    async fn reload(&self, unit: &UnitName, at_most: Duration) -> Result<JobResult, UnitError> {
+        self.run(Verb::Reload, unit, at_most).await
     }
 
     async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {

@@ -29,6 +29,7 @@ impl View {
             active: active(&take::<String>(unit, "ActiveState").unwrap_or_default()),
             sub: take(unit, "SubState").unwrap_or_default(),
             result: take(own, "Result").unwrap_or_else(|| "success".to_owned()),
+            reload_failed: take::<String>(own, "ReloadResult").is_some_and(|result| result != "success"),
             invocation: take::<Vec<u8>>(unit, "InvocationID").and_then(|id| invocation(&id)),
             exit: exit(take(own, "ExecMainCode").unwrap_or(0), take(own, "ExecMainStatus").unwrap_or(0)),
             said: take::<String>(own, "StatusText").filter(|text| !text.is_empty()),
@@ -132,6 +133,7 @@ mod tests {
         ]);
         let mut service = properties([
             ("Result", "signal".into()),
+            ("ReloadResult", "exit-code".into()),
             ("ExecMainCode", 2i32.into()),
             ("ExecMainStatus", 9i32.into()),
             ("NRestarts", 4u32.into()),
@@ -145,6 +147,7 @@ mod tests {
             active: Active::Activating,
             sub: "auto-restart".into(),
             result: "signal".into(),
+            reload_failed: true,
             invocation: Some("ab".repeat(16)),
             exit: Some("killed by SIGKILL".into()),
             said: Some("quiet".into()),

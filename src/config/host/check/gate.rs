@@ -115,7 +115,7 @@ fn commands(expected: &Expected, gate: &Subject<'_>, findings: &mut Findings) {
 }
 
 /// Program, `--state-dir`, and what follows the options.
-fn call(words: &[String]) -> (&str, Option<&str>, Vec<&str>) {
+pub(super) fn call(words: &[String]) -> (&str, Option<&str>, Vec<&str>) {
     let (program, mut rest) = words.split_first().map_or(("", words), |(program, rest)| (program.as_str(), rest));
     let mut state = None;
     while let [option, value, tail @ ..] = rest
@@ -129,7 +129,7 @@ fn call(words: &[String]) -> (&str, Option<&str>, Vec<&str>) {
     (program, state, rest.iter().map(String::as_str).collect())
 }
 
-fn environment(gate: &Subject<'_>, name: &str) -> Option<String> {
+pub(super) fn environment(gate: &Subject<'_>, name: &str) -> Option<String> {
     let lines = gate.unit.list("Service", "Environment");
     let mut words = lines.iter().rev().flat_map(|entry| syntax::words(&entry.value).into_iter().rev());
     words.find_map(|word| Some(word.split_once('=').filter(|(key, _)| *key == name)?.1.to_owned()))
@@ -142,6 +142,10 @@ fn dependencies(expected: &Expected, gate: &Subject<'_>, findings: &mut Findings
             "the listener must be there before a slot inherits it, and stopping it is how the app is stopped for good";
         findings.need_dependency(gate, "Requires", socket.as_str(), why);
         findings.need_dependency(gate, "After", socket.as_str(), why);
+    }
+    if expected.helper.is_some() {
+        let why = "an app that is started by hand would have no users: the helper sends them";
+        findings.need_dependency(gate, "Wants", expected.app.route_unit().as_str(), why);
     }
     findings.no_dependency(
         gate,

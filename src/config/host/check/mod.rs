@@ -2,7 +2,10 @@
 //!
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
+mod findings;
+mod firewall;
 mod gate;
+mod helper;
 mod leave;
 mod probe;
 mod socket;
@@ -17,11 +20,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::app::{Accept, Address, AppSettings, Probe, Route};
+use crate::model::route::RouteCall;
 use crate::model::{AppName, Code, Template};
 
 use super::polkit::PolkitRules;
 use super::syntax::{self, Span};
-use super::unitfile::{Entry, Found, SearchPath, UnitFile};
+use super::unitfile::{Entry, SearchPath, UnitFile};
+
+use findings::{Findings, Lost, Needed};
 
 /// What an app's settings say of its units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub struct Expected {
     pub socket: bool,
     /// The template whose instances are told by signals when to accept.
     pub by_signal: Option<Template>,
+    /// What the route's root helper has to be called with, if it has one.
+    pub helper: Option<RouteCall>,
     /// Whether a probe connects to a Unix socket that the app binds.
     pub health_socket: bool,
     /// Whether anything but systemd's word proves an instance.
@@ -72,7 +80,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad.
     pub severity: Severity,
-    /// `config.unit`, `unit.missing` or `unit.masked`.
+    /// `config.unit`, `unit.missing`, `unit.masked` or `route.unsupported`.
     pub code: Code,
     /// The file.
     pub file: PathBuf,
@@ -86,7 +94,8 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Everything that is wrong with the app's units: gate, socket, templates, units of probes, in this order.
+/// Everything that is wrong with the app's units: gate, socket or the route's helper, templates, units of probes, in this
+/// order.
 pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     let lost = Lost {
@@ -103,6 +112,16 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
         && let Some(unit) = findings.read(path, expected.app.socket_unit().as_str(), &lost)
     {
         socket::check(expected, &Subject::plain(&unit, &expected.app), &mut findings);
+    }
+    if let Some(call) = &expected.helper {
+        let lost = Lost {
+            why: "nobody sends users to the instances, and each deployment is refused".to_owned(),
+            fix: format!("slotctl new {} --exec … --port … --route … shows one", expected.app),
+        };
+        if let Some(unit) = findings.read(path, expected.app.route_unit().as_str(), &lost) {
+            let subject = Subject { unit: &unit, prefix: "slotd-route", instance: expected.app.as_str() };
+            helper::check(expected, call, &subject, path, &mut findings);
+        }
     }
     findings.0.extend(before);
     for (template, unit) in expected.templates.iter().zip(&templates) {
@@ -134,6 +153,7 @@ impl Expected {
                 Route::Socket { accept: Accept::Signal } => app.routed().map(|unit| unit.name.clone()),
                 _ => None,
             },
+            helper: helper::call_of(app),
             health_socket: app.all_probes().any(on_unix),
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
             probe_units: app.probe_units(),
@@ -169,7 +189,7 @@ const SAMPLE: &str = "1.4.2@r2@3";
 struct Subject<'a> {
     unit: &'a UnitFile,
     prefix: &'a str,
-    instance: &'static str,
+    instance: &'a str,
 }
 
 /// Where a finding points.
@@ -224,169 +244,4 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(90);
 
 fn place(entry: &Entry) -> Place<'_> {
     Place { file: &entry.file, line: Some(entry.line) }
-}
-
-/// A line that must be there.
-struct Needed<'a> {
-    severity: Severity,
-    section: &'a str,
-    key: &'a str,
-    /// Its value as it is to be written.
-    wanted: &'a str,
-    why: &'a str,
-}
-
-struct Findings(Vec<Finding>);
-
-/// What is said of a unit that isn't there.
-struct Lost {
-    why: String,
-    /// Where it is missing; a mask has a cure of its own.
-    fix: String,
-}
-
-impl Findings {
-    fn add(&mut self, severity: Severity, place: Place<'_>, message: String, why: &str, fix: impl Into<String>) {
-        self.0.push(Finding {
-            severity,
-            code: Code::ConfigUnit,
-            file: place.file.to_owned(),
-            line: place.line,
-            message,
-            why: why.to_owned(),
-            fix: fix.into(),
-        });
-    }
-
-    fn error(&mut self, place: Place<'_>, message: String, why: &str, fix: impl Into<String>) {
-        self.add(Severity::Error, place, message, why, fix);
-    }
-
-    fn warning(&mut self, place: Place<'_>, message: String, why: &str, fix: impl Into<String>) {
-        self.add(Severity::Warning, place, message, why, fix);
-    }
-
-    /// The last line of the key must be good.
-    fn need(&mut self, subject: &Subject<'_>, needed: Needed<'_>, good: impl Fn(&str) -> bool) {
-        let Needed { severity, section, key, wanted, why } = needed;
-        let fix = format!("[{section}] {key}={wanted}");
-        match subject.unit.last(section, key) {
-            Some(entry) if good(&subject.expand(&entry.value)) => {}
-            Some(entry) => {
-                self.add(severity, place(entry), format!("{key}={} should be {key}={wanted}", entry.value), why, fix);
-            }
-            None => {
-                let (place, message) = subject.absent(section, key, wanted);
-                self.add(severity, place, message, why, fix);
-            }
-        }
-    }
-
-    /// One of the lines of the key must be good.
-    fn need_among(&mut self, subject: &Subject<'_>, needed: Needed<'_>, good: impl Fn(&str) -> bool) {
-        let Needed { severity, section, key, wanted, why } = needed;
-        let lines = subject.unit.list(section, key);
-        if lines.iter().any(|entry| good(&subject.expand(&entry.value))) {
-            return;
-        }
-        let fix = format!("[{section}] {key}={wanted}");
-        match lines.last() {
-            Some(entry) => {
-                let message = format!("{key}={} should be {key}={wanted}", entry.value);
-                self.add(severity, place(entry), message, why, fix);
-            }
-            None => {
-                let (place, message) = subject.absent(section, key, wanted);
-                self.add(severity, place, message, why, fix);
-            }
-        }
-    }
-
-    /// A dependency must be named.
-    fn need_dependency(&mut self, subject: &Subject<'_>, key: &str, wanted: &str, why: &str) {
-        let named = subject.unit.dependencies(key);
-        let meant = subject.expand(wanted);
-        if named.iter().any(|(name, _)| subject.expand(name) == meant) {
-            return;
-        }
-        let fix = format!("[Unit] {key}={wanted}");
-        // A name that is nearly it is most likely what was meant.
-        let stem = wanted.split(['@', ':', '.']).next().unwrap_or(wanted);
-        match named.iter().find(|(name, _)| name.starts_with(stem)) {
-            Some((name, entry)) => {
-                self.error(place(entry), format!("{key}={name} should be {key}={wanted}"), why, fix);
-            }
-            None => {
-                let (place, message) = subject.absent("Unit", key, wanted);
-                self.error(place, message, why, fix);
-            }
-        }
-    }
-
-    /// A dependency must not be named.
-    fn no_dependency(&mut self, subject: &Subject<'_>, key: &str, unwanted: &str, why: &str) {
-        for (name, entry) in subject.unit.dependencies(key) {
-            if subject.expand(name) == unwanted {
-                self.error(
-                    place(entry),
-                    format!("{key}={name} must not stand here"),
-                    why,
-                    format!("remove {name} from {key}="),
-                );
-            }
-        }
-    }
-
-    /// Limits on starts must be off, under any of their names.
-    fn need_no_start_limit(&mut self, subject: &Subject<'_>, severity: Severity, why: &str) {
-        let old = [("Unit", "StartLimitInterval"), ("Service", "StartLimitInterval")];
-        let off = |entry: &Entry| syntax::span(&entry.value) == Some(Span::Finite(Duration::ZERO));
-        if old.iter().any(|(section, key)| subject.unit.last(section, key).is_some_and(off))
-            && subject.unit.last("Unit", "StartLimitIntervalSec").is_none()
-        {
-            return;
-        }
-        let needed = Needed { severity, section: "Unit", key: "StartLimitIntervalSec", wanted: "0", why };
-        self.need(subject, needed, |value| syntax::span(value) == Some(Span::Finite(Duration::ZERO)));
-    }
-
-    /// Reads a unit; what keeps it from being read is a finding.
-    fn read(&mut self, path: &SearchPath, unit: &str, if_lost: &Lost) -> Option<UnitFile> {
-        let file = Path::new("/etc/systemd/system").join(unit);
-        let mut lost = |code, file: PathBuf, message: String, fix: String| {
-            let why = if_lost.why.clone();
-            self.0.push(Finding { severity: Severity::Error, code, file, line: None, message, why, fix });
-        };
-        match path.read(unit) {
-            Ok(Found::Unit(read)) => {
-                for ignored in read.ignored() {
-                    let place = Place { file: &ignored.file, line: Some(ignored.line) };
-                    let message = format!("{:?} is neither [section], KEY=VALUE nor comment", ignored.text);
-                    self.error(place, message, "systemd goes on without the line", "write KEY=VALUE below a [section]");
-                }
-                return Some(read);
-            }
-            Ok(Found::Missing) => {
-                lost(Code::UnitMissing, file, format!("{unit} doesn't exist"), if_lost.fix.clone());
-            }
-            Ok(Found::Masked(at)) => {
-                let listener = match unit.strip_suffix(".socket") {
-                    // Not before: while they are masked its stop doesn't take gate and slot along, and a slot that is left
-                    // holds the port.
-                    Some(app) => format!(
-                        "; masked while it listened it has lost its listener: once nothing is masked any more, \
-                         systemctl stop {unit} and systemctl start {app}.service"
-                    ),
-                    None => String::new(),
-                };
-                let fix = format!("systemctl unmask {unit}, or remove {}{listener}", at.display());
-                lost(Code::UnitMasked, at, format!("{unit} is masked"), fix);
-            }
-            Err(error) => {
-                let path = error.path.clone();
-                lost(Code::ConfigUnit, path, error.to_string(), "make it readable for everybody".to_owned());
-            }
-        }
-        None
-    }
 }

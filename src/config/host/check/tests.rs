@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::host::Scaffold;
+use crate::config::host::{Scaffold, ScaffoldRoute};
 
 /// A folder in which the scaffold's files lie.
 struct World {
@@ -13,7 +13,20 @@ struct World {
 
 impl World {
     fn new(port: Option<u16>) -> World {
-        let scaffold = Scaffold { port, ..Scaffold::new("web".parse().expect("app"), "/srv/web/bin/web") };
+        World::of(Scaffold { port, ..Scaffold::new("web".parse().expect("app"), "/srv/web/bin/web") })
+    }
+
+    /// The kernel redirects port 8080.
+    fn with_helper() -> World {
+        let web = Scaffold::new("web".parse().expect("app"), "/srv/web/bin/web");
+        let mut world = World::of(Scaffold { port: Some(8080), route: ScaffoldRoute::Nftables, ..web });
+        let words = ["web", "nftables", "--port", "8080", "--ports", "20000-20099", "web@"].map(str::to_owned);
+        world.expected.helper = Some(RouteCall::parse(&words).expect("a call"));
+        world.expected.socket = false;
+        world
+    }
+
+    fn of(scaffold: Scaffold) -> World {
         let root = tempfile::tempdir().expect("a folder");
         for file in scaffold.plan().expect("a plan").files {
             let path = root.path().join(file.path.strip_prefix("/").expect("absolute"));
@@ -23,8 +36,9 @@ impl World {
         let expected = Expected {
             app: "web".parse().expect("app"),
             templates: vec!["web@".parse().expect("template")],
-            socket: port.is_some(),
+            socket: scaffold.port.is_some(),
             by_signal: None,
+            helper: None,
             health_socket: false,
             probed: false,
             probe_units: Vec::new(),
@@ -61,6 +75,63 @@ fn the_scaffold_has_nothing_wrong() {
     for port in [Some(8080), None] {
         assert_eq!(World::new(port).check(), [], "{port:?}");
     }
+    assert_eq!(World::with_helper().check(), []);
+}
+
+#[test]
+fn a_helper_is_held_to_the_settings_and_to_the_host() {
+    const HELPER: &str = "slotd-route@web.service";
+    let call = "nftables --port 8080 --ports 20000-20099 web@";
+    for (from, to, words) in [
+        (
+            "ExecStart=/usr/lib/slotd/slotd-gate route web nftables --port 8080",
+            "ExecStart=/usr/lib/slotd/slotd-gate route web nftables --port 8081",
+            "ExecStart= should be",
+        ),
+        ("--ports 20000-20099 web@\nTime", "--ports 20000-20050 web@\nTime", "ExecReload= should be"),
+        (&format!("{call}\nTime"), "nftables --port 8080 --ports 20000-20099 worker@\nTime", "ExecReload= should be"),
+        ("ExecReload=/usr/lib/slotd/slotd-gate", "ExecReload=-/usr/lib/slotd/slotd-gate", "ExecReload= should be"),
+        ("ExecReload=", "#", "ExecReload=/usr/lib/slotd/slotd-gate route web nftables"),
+        ("PartOf=", "#", "PartOf=nftables.service is missing"),
+        ("ReloadPropagatedFrom=", "#", "ReloadPropagatedFrom=nftables.service is missing"),
+        ("After=nft", "#", "After=nftables.service is missing"),
+        ("RemainAfterExit=yes", "", "RemainAfterExit=yes is missing"),
+        ("StartLimitIntervalSec=0", "", "StartLimitIntervalSec=0 is missing"),
+        ("CAP_NET_ADMIN ", "", "CAP_NET_ADMIN is missing"),
+        ("[Service]\n", "[Service]\nUser=slotd\n", "User=slotd must not"),
+        ("WantedBy=multi-user.target\n", "", "WantedBy="),
+    ] {
+        let world = World::with_helper();
+        world.edit(HELPER, from, to);
+        let found = world.check();
+        assert!(found.len() == 1 && found[0].message.contains(words), "{words}: {found:#?}");
+    }
+    let world = World::with_helper();
+    world.edit(HELPER, "--port 8080 --ports 20000-20099", "--ports 20000-20099 --port 8080");
+    assert_eq!(world.check(), [], "options have no order");
+    std::fs::remove_file(world.unit(HELPER)).expect("removed");
+    assert_eq!(world.check().iter().map(|it| it.code).collect::<Vec<_>>(), [Code::UnitMissing]);
+
+    let world = World::with_helper();
+    world.edit(GATE, "Wants=slotd-route@web.service\n", "");
+    let found = world.check();
+    assert!(found.len() == 1 && found[0].message.contains("Wants=slotd-route@web.service"), "{found:#?}");
+
+    let host_file = |world: &World, path: &str, text: &str| {
+        let path = world.root.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        std::fs::write(path, text).expect("written");
+    };
+    let world = World::with_helper();
+    host_file(&world, "proc/sys/net/ipv4/ip_local_port_range", "20050\t60999\n");
+    let found = world.check();
+    assert!(found.len() == 1 && found[0].code == Code::RouteUnsupported, "{found:#?}");
+    let world = World::with_helper();
+    let filter = "table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\n }\n}\n";
+    host_file(&world, "etc/nftables.conf", filter);
+    let found = world.check();
+    assert!(found.len() == 1 && found[0].fix.contains("ct status dnat accept"), "{found:#?}");
+    assert_eq!((found[0].severity, found[0].line), (Severity::Warning, Some(3)));
 }
 
 const TEMPLATE: &str = "web@.service";

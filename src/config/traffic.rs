@@ -1,0 +1,158 @@
+//! How an app moves from slot to slot, and how users reach its instances meanwhile: the part of its settings that a
+//! deployment goes by.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::route::PortRange;
+use crate::model::time::duration_text;
+use crate::model::{Numbers, StrategyName};
+
+use super::app::Unit;
+
+/// How an app moves from slot to slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Strategy {
+    /// A name for two numbers.
+    pub name: StrategyName,
+    /// Another number than that of the name.
+    pub max_surge: Option<u32>,
+    /// Another number than that of the name.
+    pub max_unavailable: Option<u32>,
+    /// After how many batches it waits for `promote`.
+    pub pause_after: Option<u32>,
+    /// The share of users, in per cent, that the new instances get while it waits.
+    pub weight: Option<u32>,
+    /// Who gives the word for the switch.
+    pub switch: SwitchMode,
+}
+
+/// Who gives the word for the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchMode {
+    /// The proof.
+    #[default]
+    Automatic,
+    /// An operator, by `promote`: the proven candidate waits warm.
+    Manual,
+}
+
+/// How the new slot is watched after the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Soak {
+    /// For how long.
+    #[serde(with = "duration_text")]
+    pub time: Duration,
+    /// Whether it goes back at the end of that time unless an operator has said `confirm`.
+    pub confirm: bool,
+}
+
+/// How traffic reaches the instances of the first unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Route {
+    /// Not slotd's business.
+    None,
+    /// A shared socket unit, `APP.socket`.
+    Socket {
+        /// From when on an instance takes connections from it.
+        accept: Accept,
+    },
+    /// Each instance listens on a port of its own, and the kernel redirects the public one.
+    Nftables {
+        /// The port that users call.
+        port: u16,
+        /// The instances' own.
+        ports: Ports,
+    },
+    /// Each instance listens on a port of its own, behind HAProxy.
+    Haproxy {
+        /// The backend in HAProxy's configuration.
+        backend: String,
+        /// Its runtime socket.
+        socket: PathBuf,
+        /// The instances' own.
+        ports: Ports,
+    },
+    /// Each instance listens on a port of its own, behind nginx.
+    Nginx {
+        /// The instances' own.
+        ports: Ports,
+    },
+}
+
+/// From when on an instance takes connections from a shared socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// From `READY=1` on.
+    Ready,
+    /// It starts quiet, takes them on SIGUSR1, and no more on SIGUSR2.
+    Signal,
+}
+
+/// The instances' own ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    /// Which.
+    pub range: PortRange,
+    /// How long open connections of an instance that is taken out may go on before it is stopped.
+    #[serde(with = "duration_text")]
+    pub drain: Duration,
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Strategy::named(StrategyName::StopStart)
+    }
+}
+
+impl Strategy {
+    /// The strategy of this name, with its own numbers.
+    pub fn named(name: StrategyName) -> Self {
+        Strategy {
+            name,
+            max_surge: None,
+            max_unavailable: None,
+            pause_after: None,
+            weight: None,
+            switch: SwitchMode::Automatic,
+        }
+    }
+
+    /// The two numbers of `unit`. What may not overlap is replaced at once.
+    pub fn numbers(&self, unit: &Unit) -> Numbers {
+        if !unit.overlap {
+            return Numbers::stop_start(unit.instances);
+        }
+        let of_name = self.name.numbers(unit.instances);
+        Numbers {
+            max_surge: self.max_surge.unwrap_or(of_name.max_surge),
+            max_unavailable: self.max_unavailable.unwrap_or(of_name.max_unavailable),
+        }
+    }
+}
+
+impl Route {
+    /// The instances' own ports, if they have some.
+    pub fn ports(&self) -> Option<&Ports> {
+        match self {
+            Route::None | Route::Socket { .. } => None,
+            Route::Nftables { ports, .. } | Route::Haproxy { ports, .. } | Route::Nginx { ports } => Some(ports),
+        }
+    }
+
+    /// The word of the settings.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Route::None => "none",
+            Route::Socket { .. } => "socket",
+            Route::Nftables { .. } => "nftables",
+            Route::Haproxy { .. } => "haproxy",
+            Route::Nginx { .. } => "nginx",
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `route`: sends users to a set of instances, and to nobody else. Called by `slotd-route@APP.service`, as root.
+//!
+//! The set is slotd's file or, where there is none, the live slot (see [`set`]). Which kind of route, which ports and
+//! which unit, the administrator's unit says. What is applied is read back. A call that fails has changed nothing.
+
+pub mod nftables;
+pub mod set;
+
+use crate::model::route::{RouteBackend, RouteCall, RouteKind};
+use crate::model::{AppName, Layout};
+
+use super::systemctl::Systemctl;
+use super::{current, hold, say};
+use nftables::{NftError, Table};
+use set::{SetError, Source};
+
+/// Why users aren't sent where they should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{app}: the route stays as it was: {cause}")]
+pub struct RouteError {
+    app: AppName,
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Set(#[from] SetError),
+    #[error(transparent)]
+    Nftables(#[from] NftError),
+}
+
+/// Brings the route to the set.
+pub fn route(layout: &Layout, call: &RouteCall) -> Result<(), RouteError> {
+    let app = layout.app();
+    let apply = || -> Result<(), Cause> {
+        let set = set::read(layout, call)?;
+        match call.kind {
+            RouteKind::Nftables { port } => {
+                Table { app, port, ports: call.ports, backends: &set.backends }.apply()?;
+            }
+        }
+        let source = match set.source {
+            Source::Slotd => "as slotd wants it".to_owned(),
+            Source::Current(slot) => format!("the live slot {slot}"),
+            Source::Nothing => "nothing is deployed".to_owned(),
+        };
+        say(app, &format!("users are sent to {} ({source})", shown(&set.backends)));
+        Ok(())
+    };
+    apply().map_err(|cause| RouteError { app: app.clone(), cause })
+}
+
+/// After the gate has brought up the live slot by itself: what slotd wanted before is past, and the helper, where the app
+/// has one, goes by the live slot.
+pub fn follow_current(layout: &Layout, systemctl: &Systemctl) {
+    // A deployment that has begun meanwhile says itself where users go.
+    if hold::valid(layout).is_some() {
+        return;
+    }
+    let (app, path) = (layout.app(), layout.route());
+    if current::exists(&path)
+        && let Err(error) = std::fs::remove_file(&path)
+    {
+        say(app, &format!("{} stays, and the route may not be the live slot's: {error}", path.display()));
+    }
+    let unit = app.route_unit();
+    match systemctl.show(std::slice::from_ref(&unit)) {
+        Ok(seen) if seen.iter().any(|seen| seen.load == "loaded") => {
+            if let Err(error) = systemctl.queue_reload(&unit) {
+                say(app, &format!("the route may not be the live slot's: {error}"));
+            }
+        }
+        Ok(_) => {}
+        Err(error) => say(app, &format!("whether the app has a route of its own isn't known: {error}")),
+    }
+}
+
+fn shown(backends: &[RouteBackend]) -> String {
+    let one = |it: &RouteBackend| match it.weight {
+        1 => format!("{} on port {}", it.instance, it.port),
+        weight => format!("{} on port {} with weight {weight}", it.instance, it.port),
+    };
+    match backends {
+        [] => "nobody".to_owned(),
+        all => all.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}

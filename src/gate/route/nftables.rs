@@ -1,0 +1,295 @@
+//! nftables: the kernel redirects the public port to the instances' own.
+//!
+//! An app has a table of its own, `inet slotd_APP`, which each call replaces whole in one transaction: a new connection
+//! goes by the old table or by the new one, and one that is open keeps its translation (that is conntrack's). Only
+//! connections to addresses of this host are meant (`fib daddr type local`): what it forwards, or calls elsewhere on the
+//! same port, isn't touched.
+//!
+//! The instances' own ports are closed to the outside, whole range, so that a candidate gets no users before the switch;
+//! what was redirected carries `ct status dnat`. A host's own filter sees the redirected connection with the instance's
+//! port, and no table can overrule another one's drop: that filter has to accept `ct status dnat`.
+
+use std::io::{self, Write};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::model::AppName;
+use crate::model::route::{PortRange, RouteBackend};
+
+/// What is run.
+const PROGRAM: &str = "nft";
+
+/// Connections by turns: of each 0 to `turns` - 1, which port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Turns(Vec<(u32, u32, u16)>);
+
+/// What a table of an app does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table<'a> {
+    /// Whose.
+    pub app: &'a AppName,
+    /// The port that users call.
+    pub port: u16,
+    /// The range that is closed to the outside.
+    pub ports: PortRange,
+    /// Whom users are sent to; nobody: they are refused.
+    pub backends: &'a [RouteBackend],
+}
+
+/// Why a table isn't in force.
+#[derive(Debug, thiserror::Error)]
+pub enum NftError {
+    /// It couldn't be run.
+    #[error("can't run nft (Debian's package nftables): {0}")]
+    Run(io::Error),
+    /// It said no; the kernel has what it had before.
+    #[error("nft refuses: {0}")]
+    Refused(String),
+    /// It said yes, and what it lists is something else.
+    #[error("nft took the table, and lists another one: {0}")]
+    Differs(String),
+}
+
+impl Table<'_> {
+    /// Puts it in force, in place of the one that was, and reads it back.
+    pub fn apply(&self) -> Result<(), NftError> {
+        run(&["-f", "-"], &self.ruleset())?;
+        let listed = run(&["--json", "list", "table", "inet", &self.name()], "")?;
+        self.is_what_is_listed(&String::from_utf8_lossy(&listed.stdout)).map_err(NftError::Differs)
+    }
+
+    fn name(&self) -> String {
+        format!("slotd_{}", self.app)
+    }
+
+    /// The transaction, in nft's language.
+    fn ruleset(&self) -> String {
+        let (name, port, ports) = (self.name(), self.port, self.ports);
+        let redirect = match self.turns().0.as_slice() {
+            // Nobody listens there: the kernel refuses.
+            [] => String::new(),
+            [(_, _, own)] => format!("fib daddr type local tcp dport {port} redirect to :{own}"),
+            turns => {
+                let all = turns.last().map_or(0, |(_, last, _)| last + 1);
+                // A range of one turn is none to nft.
+                let key = |first: &u32, last: &u32| match first == last {
+                    true => first.to_string(),
+                    false => format!("{first}-{last}"),
+                };
+                let map: Vec<String> =
+                    turns.iter().map(|(first, last, own)| format!("{} : {own}", key(first, last))).collect();
+                let map = map.join(", ");
+                format!("fib daddr type local tcp dport {port} redirect to :numgen inc mod {all} map {{ {map} }}")
+            }
+        };
+        // The first line is there for the second, which fails where there is nothing to delete.
+        format!(
+            "table inet {name}
+delete table inet {name}
+table inet {name} {{
+    # Clients elsewhere.
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        {redirect}
+    }}
+    # Clients on this host.
+    chain output {{
+        type nat hook output priority -100; policy accept;
+        {redirect}
+    }}
+    chain input {{
+        type filter hook input priority filter - 10; policy accept;
+        iif \"lo\" accept
+        ct status dnat accept
+        tcp dport {ports} drop
+    }}
+}}
+"
+        )
+    }
+
+    /// The shares as whole turns, as few as may be.
+    fn turns(&self) -> Turns {
+        let divisor = self.backends.iter().fold(0, |divisor, backend| gcd(divisor, backend.weight)).max(1);
+        let mut begin = 0;
+        let turns = self.backends.iter().map(|backend| {
+            let first = begin;
+            begin += backend.weight / divisor;
+            (first, begin - 1, backend.port)
+        });
+        Turns(turns.collect())
+    }
+
+    /// Whether `nft --json list table` shows this table.
+    fn is_what_is_listed(&self, json: &str) -> Result<(), String> {
+        let listed: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let items = listed["nftables"].as_array().ok_or("no list")?;
+        let rules = |chain: &'static str| {
+            let rules = items.iter().map(|item| &item["rule"]);
+            rules.filter(move |rule| rule["chain"] == chain).filter_map(|rule| rule["expr"].as_array())
+        };
+        for chain in ["prerouting", "output"] {
+            let found: Vec<(Option<u64>, Turns)> = rules(chain)
+                .filter_map(|expr| {
+                    let port = expr.iter().find_map(|it| dport(it)?.as_u64());
+                    Some((port, expr.iter().find_map(|it| redirected(&it["redirect"]["port"]))?))
+                })
+                .collect();
+            let turns = self.turns();
+            let wanted = if turns.0.is_empty() { vec![] } else { vec![(Some(u64::from(self.port)), turns)] };
+            if found != wanted {
+                return Err(format!("chain {chain} has {found:?}, and should have {wanted:?}"));
+            }
+        }
+        let range = [u64::from(*self.ports.all().start()), u64::from(*self.ports.all().end())];
+        let drops = |expr: &Vec<Value>| expr.iter().any(|it| it.get("drop").is_some());
+        let closed = rules("input").filter(|expr| drops(expr)).filter_map(|expr| expr.iter().find_map(dport));
+        let ends = |it: &Value| {
+            // One port alone is listed as a number.
+            let ends = it["range"].as_array().map(|ends| ends.iter().map(Value::as_u64).collect());
+            ends.unwrap_or_else(|| vec![it.as_u64(); 2]) == range.map(Some)
+        };
+        match closed.filter(|it| ends(it)).count() {
+            1 => Ok(()),
+            _ => Err(format!("chain input doesn't close {} to the outside", self.ports)),
+        }
+    }
+}
+
+/// The right side of `tcp dport …`.
+fn dport(expression: &Value) -> Option<&Value> {
+    let matched = &expression["match"];
+    (matched["left"]["payload"]["field"] == "dport").then_some(&matched["right"])
+}
+
+/// Where `redirect to :…` leads.
+fn redirected(port: &Value) -> Option<Turns> {
+    let own = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
+    if let Some(port) = own(port) {
+        return Some(Turns(vec![(0, 0, port)]));
+    }
+    let turn = |pair: &Value| {
+        let number = |value: &Value| value.as_u64().and_then(|turn| u32::try_from(turn).ok());
+        let key = &pair[0];
+        let (first, last) = match number(key) {
+            Some(turn) => (turn, turn),
+            None => (number(&key["range"][0])?, number(&key["range"][1])?),
+        };
+        Some((first, last, own(&pair[1])?))
+    };
+    let mut turns: Vec<_> = port["map"]["data"]["set"].as_array()?.iter().map(turn).collect::<Option<_>>()?;
+    turns.sort_unstable();
+    Some(Turns(turns))
+}
+
+fn run(arguments: &[&str], input: &str) -> Result<Output, NftError> {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(NftError::Run)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ends without reading says why in its own words.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(NftError::Run)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ");
+    Err(NftError::Refused(if said.is_empty() { output.status.to_string() } else { said }))
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backends(weights: &[u32]) -> Vec<RouteBackend> {
+        let backend = |(n, weight): (u16, &u32)| RouteBackend {
+            instance: format!("1{}", if n == 0 { String::new() } else { format!("@{}", n + 1) }).parse().expect("name"),
+            port: 20000 + n,
+            weight: *weight,
+        };
+        (0u16..).zip(weights).map(backend).collect()
+    }
+
+    fn with<T>(weights: &[u32], look: impl Fn(Table<'_>) -> T) -> T {
+        let (app, backends) = ("my-app".parse().expect("app"), backends(weights));
+        let ports = PortRange::new(20000, 20099).expect("a range");
+        look(Table { app: &app, port: 8080, ports, backends: &backends })
+    }
+
+    #[test]
+    fn shares_are_turns_without_gaps() {
+        for (weights, turns) in [
+            (&[][..], &[][..]),
+            (&[7], &[(0, 0, 20000)]),
+            (&[1, 1], &[(0, 0, 20000), (1, 1, 20001)]),
+            (&[90, 10], &[(0, 8, 20000), (9, 9, 20001)]),
+            (&[256, 255, 1], &[(0, 255, 20000), (256, 510, 20001), (511, 511, 20002)]),
+        ] {
+            assert_eq!(with(weights, |table| table.turns().0), turns, "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn both_chains_lead_to_the_same_and_the_old_table_goes() {
+        let text = with(&[3, 1], |table| table.ruleset());
+        assert!(text.starts_with("table inet slotd_my-app\ndelete table inet slotd_my-app\n"), "{text}");
+        let line = "fib daddr type local tcp dport 8080 redirect to :numgen inc mod 4 map { 0-2 : 20000, 3 : 20001 }\n";
+        assert_eq!(text.matches(line).count(), 2, "{text}");
+        assert!(text.contains("tcp dport 20000-20099 drop\n"), "{text}");
+        let text = with(&[1], |table| table.ruleset());
+        assert_eq!(text.matches("tcp dport 8080 redirect to :20000\n").count(), 2, "{text}");
+        assert!(!with(&[], |table| table.ruleset()).contains("redirect"));
+    }
+
+    /// As nft 1.0.6 and 1.1.3 list it, with what isn't looked at left out.
+    fn listing(redirect: &str, closed: &str) -> String {
+        let rule = |chain: &str, field: &str, right: &str, verdict: &str| {
+            format!(
+                r#"{{"rule":{{"chain":"{chain}","expr":[{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp",
+                "field":"{field}"}}}},"right":{right}}}}},{verdict}]}}}}"#
+            )
+        };
+        let redirect = format!(r#"{{"redirect":{{"port":{redirect}}}}}"#);
+        format!(
+            r#"{{"nftables":[{{"metainfo":{{}}}},{},{},{},{}]}}"#,
+            rule("prerouting", "dport", "8080", &redirect),
+            rule("output", "dport", "8080", &redirect),
+            r#"{"rule":{"chain":"input","expr":[{"match":{"left":{"meta":{"key":"iif"}}}},{"accept":null}]}}"#,
+            rule("input", "dport", closed, r#"{"drop":null}"#),
+        )
+    }
+
+    #[test]
+    fn what_is_listed_is_compared() {
+        let map = r#"{"map":{"key":{"numgen":{}},"data":{"set":[[3,20001],[{"range":[0,2]},20000]]}}}"#;
+        let range = r#"{"range":[20000,20099]}"#;
+        let judge = |weights: &[u32], text: &str| with(weights, |table| table.is_what_is_listed(text));
+        assert_eq!(judge(&[3, 1], &listing(map, range)), Ok(()));
+        assert_eq!(judge(&[1], &listing("20000", range)), Ok(()));
+        for (weights, text, words) in [
+            (&[3, 2][..], listing(map, range), "chain prerouting has"),
+            (&[], listing(map, range), "chain prerouting has"),
+            (&[1], listing("20001", range), "chain prerouting has"),
+            (&[1], listing("20000", "20000"), "doesn't close 20000-20099"),
+            (&[1], listing("20000", range).replacen("8080", "8081", 1), "chain prerouting has"),
+            (&[1], listing("20000", range).replace("\"output\"", "\"other\""), "chain output has"),
+            (&[1], listing("20000", range).replace("\"drop\"", "\"accept\""), "doesn't close"),
+            (&[1], "{}".to_owned(), "no list"),
+        ] {
+            let error = judge(weights, &text).expect_err(words);
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

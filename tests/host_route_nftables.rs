@@ -1,0 +1,187 @@
+//! The route `nftables` on a real kernel and a real systemd: who gets which users, and what brings the route back.
+
+mod route_support;
+mod running_support;
+mod support;
+
+use route_support::*;
+use running_support::wanted_at_boot;
+use support::host::{Root, shown, text};
+use support::wait_until;
+use support::world::{PATIENCE, World};
+
+const ROUTE: &str = "--port 8080 --route nftables";
+
+fn on_both(hint: &str, story: impl Fn(&World)) {
+    for root in [Root::Own, Root::Trixie] {
+        story(&boot(hint, root, ROUTE));
+    }
+}
+
+/// slotd is gone, and doesn't come back.
+fn mask_slotd(world: &World) {
+    world.host.ok("systemctl mask --now slotd.service slotd.socket 2>&1");
+}
+
+#[test]
+fn users_go_to_the_live_slot_and_after_a_boot_without_slotd_too() {
+    on_both("nft-boot", |world| {
+        let checked = world.slotctl("check web");
+        assert_eq!(checked.status.code(), Some(0), "{}", shown(&checked));
+        assert_eq!(ask_here(world, "127.0.0.1", 8080), REFUSED, "nothing is deployed");
+
+        world.live("web", 8080, "1.0.0");
+        expect_everywhere(world, "1.0.0");
+        let first = port_of(world, "1.0.0");
+        world.live("web", 8080, "2.0.0");
+        expect_everywhere(world, "2.0.0");
+        let second = port_of(world, "2.0.0");
+        assert_ne!(first, second);
+        // Probes get there, others don't.
+        assert_eq!(ask_here(world, "127.0.0.1", second), "2.0.0");
+        assert_eq!(ask_from_others(world, HOST_4, second), DROPPED);
+        assert_eq!(ask_from_others(world, HOST_6, second), DROPPED);
+
+        let broken = world.deploy("web", &world.artifact("web", "3.0.0", "health-500"));
+        assert_eq!(broken.status.code(), Some(10), "{}", shown(&broken));
+        expect_everywhere(world, "2.0.0");
+
+        mask_slotd(world);
+        wanted_at_boot(world, "web.service");
+        world.host.reboot();
+        add_others(world);
+        assert_eq!(text(&world.host.sh("ls /run/slotd/route")), "");
+        expect_everywhere(world, "2.0.0");
+        assert_eq!(ask_from_others(world, HOST_4, port_of(world, "2.0.0")), DROPPED);
+        assert_eq!(world.host.ok("systemctl --failed --plain --no-legend"), "");
+    });
+}
+
+/// The host's own filter: what comes in is dropped but for `rule`.
+fn filter(world: &World, rule: &str) {
+    let text = format!(
+        "flush ruleset\ntable inet filter {{\n chain input {{\n  type filter hook input priority filter; policy drop;\n  \
+         ct state established,related accept\n  iif lo accept\n  meta l4proto ipv6-icmp accept\n  {rule}\n }}\n}}\n"
+    );
+    world.host.write("/etc/nftables.conf", text);
+}
+
+#[test]
+fn a_firewall_that_is_loaded_anew_is_followed() {
+    on_both("nft-flush", |world| {
+        world.live("web", 8080, "1.0.0");
+        mask_slotd(world);
+        filter(world, "tcp dport 8080 accept");
+        world.host.ok("systemctl enable --now nftables.service 2>&1 && systemctl restart slotd-route@web.service");
+        // It sees the translated port: nobody elsewhere gets through.
+        assert_eq!(ask_from_others(world, HOST_4, 8080), DROPPED);
+        assert_eq!(ask_here(world, HOST_4, 8080), "1.0.0");
+        let warned = world.slotctl("check web");
+        assert!(text(&warned).contains("/etc/nftables.conf:4: warning: "), "{}", shown(&warned));
+
+        filter(world, "ct status dnat accept");
+        world.host.ok("systemctl reload nftables.service");
+        expect_everywhere(world, "1.0.0");
+        assert_eq!(ask_from_others(world, HOST_4, port_of(world, "1.0.0")), DROPPED);
+        let checked = world.slotctl("check web");
+        assert_eq!(checked.status.code(), Some(0), "{}", shown(&checked));
+        for how in ["restart", "reload", "reload-or-restart", "restart"] {
+            world.host.ok(&format!("systemctl {how} nftables.service"));
+            expect_everywhere(world, "1.0.0");
+        }
+        world.host.ok("systemctl stop nftables.service");
+        let state = text(&world.host.sh("systemctl is-active slotd-route@web.service"));
+        assert_eq!(state, "inactive", "the rules are flushed, and systemctl says so");
+        world.host.ok("systemctl start nftables.service");
+        expect_everywhere(world, "1.0.0");
+        wanted_at_boot(world, "web.service");
+        world.host.reboot();
+        add_others(world);
+        expect_everywhere(world, "1.0.0");
+    });
+}
+
+#[test]
+fn a_switch_refuses_nobody_and_leaves_open_connections_where_they_are() {
+    on_both("nft-load", |world| {
+        world.live("web", 8080, "1.0.0");
+        world.live("web", 8080, "2.0.0");
+        mask_slotd(world);
+        world.host.ok("systemctl start web@1.0.0.service");
+        let answered = under_load(world, || {
+            for turn in 0..10 {
+                switch(world, &[(if turn % 2 == 0 { "1.0.0" } else { "2.0.0" }, 1)]);
+            }
+            switch(world, &[("1.0.0", 3), ("2.0.0", 1)]);
+        });
+        assert!(answered.contains_key("1.0.0") && answered.contains_key("2.0.0"), "{answered:?}");
+
+        // Shares are exact: turns, not chance.
+        let ask = "for _ in $(seq 40); do curl -s http://127.0.0.1:8080/; done | grep -c 'version 1.0.0 '";
+        assert_eq!(world.host.ok(ask), "30");
+
+        switch(world, &[("1.0.0", 1)]);
+        world.host.ok("mkfifo /root/line && (ip netns exec others python3 /root/hold.py 192.0.2.1 <> /root/line \
+                       >/root/said 2>&1 &)");
+        let said = |lines: usize| {
+            world.host.ok("echo >/root/line");
+            wait_until("an answer on the held connection", PATIENCE, || {
+                let said = world.host.ok("cat /root/said");
+                if said.lines().count() >= lines { Ok(said) } else { Err(said) }
+            })
+        };
+        assert_eq!(said(1), "1.0.0");
+        switch(world, &[("2.0.0", 1)]);
+        expect_everywhere(world, "2.0.0");
+        assert_eq!(said(2), "1.0.0\n1.0.0", "it stays with its slot");
+
+        // The gate brings up what is live; what was wanted before is past.
+        switch(world, &[("1.0.0", 1)]);
+        expect_everywhere(world, "1.0.0");
+        world.host.ok("systemctl restart web.service");
+        expect_everywhere(world, "2.0.0");
+        switch(world, &[]);
+        assert_eq!(ask_from_others(world, HOST_4, 8080), REFUSED, "nobody is a set too");
+    });
+}
+
+#[test]
+fn what_the_helper_does_not_believe_leaves_the_route_as_it_was_and_is_told() {
+    on_both("nft-broken", |world| {
+        world.live("web", 8080, "1.0.0");
+        for (set, words) in [
+            (
+                r#"{"format":1,"backends":[{"instance":"1.0.0","port":22,"weight":1}]}"#,
+                "port 22, outside of 20000-20099",
+            ),
+            (r#"{"format":1,"backends":[{"instance":"1.0.0","port":20100,"weight":1}]}"#, "port 20100, outside"),
+            (r#"{"format":1,"backends":[{"instance":"1.0.0""#, "is no set of backends"),
+            (r#"{"format":1,"backends":[{"instance":"1.0.0","port":20001,"weight":0}]}"#, "the weight 0"),
+        ] {
+            write_file(world, set);
+            let applied = apply(world);
+            assert!(!applied.status.success(), "{set} was applied");
+            assert!(told(world).contains(words), "{words}\n{}", told(world));
+            expect_everywhere(world, "1.0.0");
+        }
+        let status = world.expect_status("web", "the helper's trouble", |status| status["state"] == "degraded");
+        assert!(status.to_string().contains("route.helper"), "{status}");
+        // A firewall that is reloaded meanwhile takes the route away; the next good set brings it back.
+        world.host.ok("nft flush ruleset && systemctl restart slotd-route@web.service || true");
+        assert_eq!(ask_here(world, "127.0.0.1", 8080), REFUSED);
+        assert_eq!(text(&world.host.sh("systemctl is-failed slotd-route@web.service")), "failed");
+        world.live("web", 8080, "2.0.0");
+        expect_everywhere(world, "2.0.0");
+        let status = world.expect_idle("web");
+        assert_eq!(status["state"], "online", "{status}");
+
+        // A helper that can't be had is refused before anything is touched.
+        world.host.ok(
+            "systemctl stop slotd-route@web.service && cd /etc/systemd/system && mv slotd-route@web.service /root/",
+        );
+        world.host.ok("ln -s /dev/null /etc/systemd/system/slotd-route@web.service && systemctl daemon-reload");
+        let refused = world.deploy("web", &world.artifact("web", "3.0.0", ""));
+        assert_eq!(refused.status.code(), Some(11), "{}", shown(&refused));
+        assert!(shown(&refused).contains("slotd-route@web.service is masked"), "{}", shown(&refused));
+    });
+}
