@@ -181,6 +181,19 @@ func main() {
     }
 }
 
+#[cfg(feature = "host-tests")]
+#[test]
+fn gunicorn_keeps_the_rules_of_ready_as_it_comes() {
+    let folder = TempDir::new().expect("a folder");
+    let app = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/wsgi/app.py");
+    std::fs::copy(app, folder.path().join("app.py")).expect("copied");
+    std::fs::write(folder.path().join("VERSION"), "1.0.0").expect("written");
+    let words = ["gunicorn", "--workers", "2", "--chdir"].map(PathBuf::from);
+    let command: Vec<PathBuf> = words.into_iter().chain([folder.path().to_owned(), "app:app".into()]).collect();
+    let trial = tried("socket-ready", "", &[], &command);
+    assert_eq!((trial.broken(), trial.exit), (vec!["health note".into(), "says-stopping note".into()], Some(0)));
+}
+
 #[test]
 fn people_get_a_line_a_rule_and_what_a_broken_one_asks_for() {
     let release = TempDir::new().expect("a folder");
