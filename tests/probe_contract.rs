@@ -1,10 +1,14 @@
 //! `slotctl probe --contract` on programs that keep the contract of a route, and on such that break one rule each.
 
+mod server_support;
+mod support;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use server_support::Program;
 use tempfile::TempDir;
 
 /// A program that takes connections and answers, and has never heard of signals.
@@ -61,9 +65,7 @@ fn tried(route: &str, behaviour: &str, words: &[&str], command: &[PathBuf]) -> T
 }
 
 fn sample() -> Vec<PathBuf> {
-    let server = Path::new(env!("CARGO_BIN_EXE_slotctl")).with_file_name("examples/sample-server");
-    assert!(server.exists(), "{} is missing: cargo build --example sample-server", server.display());
-    vec![server]
+    Program::Sample.command()
 }
 
 fn python(script: &str) -> Vec<PathBuf> {
@@ -72,10 +74,9 @@ fn python(script: &str) -> Vec<PathBuf> {
 
 #[test]
 fn the_samples_keep_every_rule_of_every_route() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python-server/server.py");
-    for program in [sample(), vec!["python3".into(), script.into()]] {
+    for program in Program::all() {
         for (route, rules) in [("socket-ready", 9), ("socket-signal", 16), ("port", 9)] {
-            let trial = tried(route, "", &[], &program);
+            let trial = tried(route, "", &[], &program.command());
             assert_eq!((trial.exit, trial.rules.len()), (Some(0), rules), "{program:?} {route}: {trial:#?}");
             assert_eq!(trial.broken(), [""; 0], "{program:?} {route}: {trial:#?}");
         }
@@ -137,6 +138,60 @@ fn a_program_without_handlers_is_ended_by_what_it_does_not_know() {
     let expected = ["exits failed", "health note", "non-blocking failed", "says-stopping note"];
     assert_eq!(trial.broken(), expected, "{trial:#?}");
     assert!(trial.rules["exits"].1.starts_with("signal: 15"), "{trial:#?}");
+}
+
+/// What README.md says of the shutdown that Node.js and Go bring along, and why the samples don't use it.
+#[cfg(feature = "host-tests")]
+#[test]
+fn the_shutdown_of_node_and_go_loses_what_is_on_its_way() {
+    const NODE: &str = r#"
+const server = require("node:http").createServer((request, response) => response.end("ok\n"));
+const notify = (word) => require("node:child_process").execFile("systemd-notify", [word]);
+server.listen({ fd: 3 }, () => notify("--ready"));
+process.on("SIGTERM", () => server.close(() => process.exit(0)));
+"#;
+    const GO: &str = r#"
+package main
+import ("context"; "net"; "net/http"; "os"; "os/signal"; "syscall")
+func main() {
+	l, _ := net.FileListener(os.NewFile(3, "listener"))
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("ok\n")) })}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	go s.Serve(l)
+	n, _ := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	n.Write([]byte("READY=1"))
+	<-c
+	s.Shutdown(context.Background())
+}
+"#;
+    let folder = TempDir::new().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let node = vec!["node".into(), write("server.js", NODE)];
+    let go = vec![server_support::built(&write("main.go", GO))];
+    for program in [node, go] {
+        let trial = tried("socket-ready", "", &[], &program);
+        assert_eq!((trial.rules["answers"].0.as_str(), trial.exit), ("ok", Some(3)), "{program:?} {trial:#?}");
+        assert_eq!(trial.rules["stop-finishes"].0, "failed", "{program:?} {trial:#?}");
+        assert_eq!(trial.rules["stop-idle"].0, "failed", "{program:?} {trial:#?}");
+    }
+}
+
+#[cfg(feature = "host-tests")]
+#[test]
+fn gunicorn_keeps_the_rules_of_ready_as_it_comes() {
+    let folder = TempDir::new().expect("a folder");
+    let app = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/wsgi/app.py");
+    std::fs::copy(app, folder.path().join("app.py")).expect("copied");
+    std::fs::write(folder.path().join("VERSION"), "1.0.0").expect("written");
+    let words = ["gunicorn", "--workers", "2", "--chdir"].map(PathBuf::from);
+    let command: Vec<PathBuf> = words.into_iter().chain([folder.path().to_owned(), "app:app".into()]).collect();
+    let trial = tried("socket-ready", "", &[], &command);
+    assert_eq!((trial.broken(), trial.exit), (vec!["health note".into(), "says-stopping note".into()], Some(0)));
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The sample servers, of Rust and of Python, keep what they are models for: a move from one version to the next loses no
+//! The sample servers, of Rust, Python, Go and Node.js, keep what they are models for: a move from one version to the next loses no
 //! request, however slotd moves them.
 //!
 //! No systemd here: the test holds the listener and the notify socket as systemd would. The story at saturation needs wrk,
-//! and is told with the feature `host-tests`.
+//! and is told with the feature `host-tests`, as are those of Go and Node.js.
 
 mod server_support;
 mod support;
@@ -17,9 +17,9 @@ use support::wait_until;
 
 /// Tells a story of each program.
 fn of_each(story: impl Fn(&Host)) {
-    for program in Program::ALL {
+    for program in Program::all() {
         println!("{program:?}");
-        story(&Host::of(program));
+        story(&Host::of(*program));
     }
 }
 
@@ -72,11 +72,12 @@ fn moves_at_saturation_lose_no_request() {
             let next = host.start_told(&format!("{version}.0.0"), "signal");
             next.accept();
             serving.be_quiet();
-            // Users are answered by it, and the one that was left ends while they are.
-            wait_until("the next version's answer", PATIENCE, || {
-                let body = host.connect().ask("/").map_err(|error| error.to_string())?.body;
-                if body.starts_with(&format!("version {version}.0.0 ")) { Ok(()) } else { Err(body) }
-            });
+            // Users are answered by it, and the one that was left ends while they are. Among 64 others each of these takes
+            // its turn, so some thousand requests pass meanwhile.
+            for _ in 0..50 {
+                let body = host.connect().ask("/").expect("an answer").body;
+                assert!(body.starts_with(&format!("version {version}.0.0 ")), "{body}");
+            }
             assert!(serving.stop().success());
             serving = next;
         }
@@ -162,7 +163,9 @@ fn answers_name_version_and_slot() {
         let server = host.start("1.4.2", "");
         server.expect_ready();
         let answer = host.connect().ask("/").expect("an answer");
-        assert_eq!(answer.body, format!("version 1.4.2 slot 1.4.2@r2 pid {}\n", server.pid()));
+        let (rest, pid) = answer.body.rsplit_once(' ').expect("a pid");
+        assert_eq!(rest, "version 1.4.2 slot 1.4.2@r2 pid");
+        assert!(pid.trim() == server.pid().to_string() || !host.program.is_one_process(), "{pid}");
         assert!(answer.head.contains("x-version: 1.4.2"), "{}", answer.head);
         assert_eq!(host.connect().ask("/health").expect("an answer").body, "ok version 1.4.2\n");
         assert_eq!(host.connect().ask("/other").expect("an answer").status, 404);
@@ -180,6 +183,10 @@ fn a_port_of_its_own_is_one_of_all_addresses_and_loses_nothing_that_waits_in_it(
         for address in ["127.0.0.1", "127.0.0.2", "[::1]"] {
             let answer = Connection::to(&format!("{address}:{port}")).ask("/").expect("an answer");
             assert!(answer.body.starts_with("version 1.0.0 "), "{address}: {answer:?}");
+        }
+        if !host.program.is_one_process() {
+            // The next part stops the process that accepts, which isn't the one whose PID is known.
+            return;
         }
         // While it can't accept, connections come; then it is told to stop.
         server.signal(Signal::SIGSTOP);

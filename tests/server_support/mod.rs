@@ -1,4 +1,6 @@
-//! Both sample servers as plain processes: the test holds the listener and the notify socket as systemd would.
+//! The sample servers as plain processes: the test holds the listener and the notify socket as systemd would.
+//!
+//! Those of Node.js and Go need both installed, and are there with the feature `host-tests`.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
@@ -6,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -25,11 +28,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub enum Program {
     Sample,
     Python,
+    Go,
+    Node,
 }
 
 /// What systemd would hold: the listener, and the socket that READY=1 goes to.
 pub struct Host {
-    program: Program,
+    pub program: Program,
     pub folder: TempDir,
     pub listener: TcpListener,
     notified: UnixDatagram,
@@ -62,16 +67,28 @@ pub enum From<'a> {
 }
 
 impl Program {
-    pub const ALL: [Program; 2] = [Program::Sample, Program::Python];
+    /// All of them that can be tried here.
+    pub fn all() -> &'static [Program] {
+        match cfg!(feature = "host-tests") {
+            true => &[Program::Sample, Program::Python, Program::Go, Program::Node],
+            false => &[Program::Sample, Program::Python],
+        }
+    }
 
-    fn command(self) -> Vec<PathBuf> {
+    /// Program and arguments.
+    pub fn command(self) -> Vec<PathBuf> {
+        let example = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path);
         match self {
             Program::Sample => vec![sample_server()],
-            Program::Python => {
-                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python-server/server.py");
-                vec!["python3".into(), script.into()]
-            }
+            Program::Python => vec!["python3".into(), example("python-server/server.py")],
+            Program::Go => vec![built(&example("go-server/main.go"))],
+            Program::Node => vec!["node".into(), example("node-server/server.js")],
         }
+    }
+
+    /// Whether the process that is told is the one that answers.
+    pub fn is_one_process(self) -> bool {
+        self != Program::Node
     }
 }
 
@@ -141,7 +158,7 @@ impl Host {
                 command.stdin(Stdio::null()).env("PORT", port.to_string());
             }
         }
-        let child = command.spawn().expect("started");
+        let child = command.process_group(0).spawn().expect("started");
         Server { host: self, version: environment_version.to_owned(), child: Mutex::new(child) }
     }
 
@@ -161,9 +178,16 @@ impl Host {
     /// The next thing that any server says to systemd.
     #[track_caller]
     pub fn expect_said(&self, what: &str) {
-        let mut buffer = [0; 64];
-        let length = self.notified.recv(&mut buffer).unwrap_or_else(|error| panic!("waiting for {what}: {error}"));
-        assert_eq!(String::from_utf8_lossy(&buffer[..length]).trim(), what);
+        loop {
+            let mut buffer = [0; 64];
+            let length = self.notified.recv(&mut buffer).unwrap_or_else(|error| panic!("waiting for {what}: {error}"));
+            let said = String::from_utf8_lossy(&buffer[..length]);
+            // systemd-notify asks so whether it was heard.
+            if said != "BARRIER=1" {
+                assert_eq!(said.trim(), what);
+                return;
+            }
+        }
     }
 
     #[track_caller]
@@ -243,8 +267,9 @@ impl Server<'_> {
 
 impl Drop for Server<'_> {
     fn drop(&mut self) {
-        // It may have ended; either way it must not be left behind.
-        let _ = self.child().kill();
+        // It may have ended; either way it must not be left behind, nor what it started.
+        let group = Pid::from_raw(self.pid().try_into().expect("a pid"));
+        let _ = nix::sys::signal::killpg(group, Signal::SIGKILL);
         let _ = self.child().wait();
     }
 }
@@ -296,6 +321,21 @@ impl<S: Read + Write> Connection<S> {
             head,
         })
     }
+}
+
+/// A Go program, built.
+pub fn built(source: &Path) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // Several tests may build it at once, and one that runs must not be written over.
+    let program = folder.join(format!("go-{}-{}", std::process::id(), nix::unistd::gettid()));
+    let output = Command::new("go")
+        .args([Path::new("build"), Path::new("-o"), &program, source])
+        .env("GO111MODULE", "off")
+        .env("GOCACHE", folder.join("go-cache"))
+        .output()
+        .expect("go, of the Debian package golang-go");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    program
 }
 
 /// Cargo builds examples beside the tests and doesn't say where.

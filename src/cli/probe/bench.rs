@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,6 +20,7 @@ use rustix::fs::OFlags;
 use crate::model::Timestamp;
 
 use super::client::Client;
+use super::ear::{Ear, Said};
 
 /// Between two looks at whether it still runs, while it is listened to.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -64,14 +65,7 @@ pub struct Bench {
     /// None where the program has a port of its own.
     listener: Option<TcpListener>,
     address: SocketAddr,
-    notify: UnixDatagram,
-}
-
-/// One message to systemd.
-#[derive(Debug, Clone)]
-pub struct Said {
-    /// Its assignments.
-    pub lines: Vec<String>,
+    ear: Ear,
 }
 
 /// A program that runs; ended when dropped, with whatever it started.
@@ -102,7 +96,6 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let notify = UnixDatagram::bind(folder.join("notify"))?;
-        notify.set_read_timeout(Some(LOOK_EVERY))?;
         if let Some((uid, gid)) = user {
             for path in [folder, &folder.join("notify")] {
                 std::os::unix::fs::chown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
@@ -110,7 +103,7 @@ impl Bench {
         }
         // A port that was just free is the program's own.
         let listener = (given == Given::Listener).then_some(listener);
-        Ok(Bench { folder: folder.to_owned(), listener, address, notify })
+        Ok(Bench { folder: folder.to_owned(), listener, address, ear: Ear::on(notify)? })
     }
 
     /// Starts the program as systemd would.
@@ -145,7 +138,7 @@ impl Bench {
         // A run that was killed leaves its path behind; systemd empties the runtime folder.
         let _ = std::fs::remove_file(self.health_socket());
         // What it says before this run isn't heard any more.
-        while self.hear()?.is_some() {}
+        while self.ear.hear(Duration::ZERO).is_some() {}
         let child = command.stderr(output.try_clone()?).stdout(output).process_group(0).spawn()?;
         Ok(Program { bench: self, child, ended: None, said: Vec::new() })
     }
@@ -185,18 +178,6 @@ impl Bench {
     fn output(&self) -> PathBuf {
         self.folder.join("output")
     }
-
-    fn hear(&self) -> io::Result<Option<Said>> {
-        let mut buffer = [0; 4096];
-        match self.notify.recv(&mut buffer) {
-            Ok(length) => {
-                let text = String::from_utf8_lossy(&buffer[..length]);
-                Ok(Some(Said { lines: text.lines().map(str::to_owned).collect() }))
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// Whether a row of /proc/net/tcp (proc_net_tcp of the kernel's documentation) is the server's end of a connection that is
@@ -216,18 +197,6 @@ impl Drop for Bench {
     }
 }
 
-impl Said {
-    /// The value of an assignment.
-    pub fn value(&self, name: &str) -> Option<&str> {
-        self.lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-    }
-
-    /// The first word of its STATUS.
-    pub fn word(&self) -> Option<&str> {
-        self.value("STATUS")?.split(|c: char| !c.is_ascii_alphabetic()).next()
-    }
-}
-
 impl Program<'_> {
     /// Waits for a message, for at most `limit`; those before it are passed over. Nothing comes of one that has ended.
     pub fn hears(&mut self, limit: Duration, is: impl Fn(&Said) -> bool) -> Option<Said> {
@@ -235,17 +204,22 @@ impl Program<'_> {
         loop {
             // Looked at first: what it said last is still there to be heard.
             let runs = self.runs();
-            match self.bench.hear() {
-                Ok(Some(said)) => {
+            match self.bench.ear.hear(LOOK_EVERY) {
+                Some(said) => {
                     self.said.push(said.clone());
                     if is(&said) {
                         return Some(said);
                     }
                 }
-                Ok(None) if runs && Instant::now() < end => {}
-                Ok(None) | Err(_) => return None,
+                None if runs && Instant::now() < end => {}
+                None => return None,
             }
         }
+    }
+
+    /// Whether its main process said it. systemd believes no other one unless NotifyAccess= says so.
+    pub fn is_own_word(&self, said: &Said) -> bool {
+        said.pid == self.pid().as_raw()
     }
 
     /// Lets time pass, and hears what is said meanwhile.

@@ -1,11 +1,12 @@
 //! `probe --contract`: whether a program keeps the contract of its route, without a daemon.
 //!
 //! The program runs as the caller, outside of its unit: what the unit itself would forbid it isn't seen. `bench` is what
-//! systemd would be to it, `trial` what slotd and users would do, `sheet` the rules, `app` finds the program of an app.
+//! systemd would be to it (`ear`: who hears it), `trial` what slotd and users would do, `sheet` the rules, `app` finds the program of an app.
 
 mod app;
 mod bench;
 mod client;
+mod ear;
 mod sheet;
 mod trial;
 

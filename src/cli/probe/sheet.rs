@@ -139,7 +139,7 @@ impl Sheet {
     }
 
     /// Not kept, which some can live with.
-    pub fn noted(&mut self, rule: Rule, seen: impl Into<String>) {
+    pub fn note(&mut self, rule: Rule, seen: impl Into<String>) {
         self.0.push((rule, Outcome::Note, seen.into()));
     }
 

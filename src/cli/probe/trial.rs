@@ -79,7 +79,7 @@ impl Trial<'_> {
                 }
                 match self.ask_health() {
                     Ok(status) => sheet.ok(Rule::Health, status),
-                    Err(seen) => sheet.noted(Rule::Health, format!("{seen}; probes can ask where users do")),
+                    Err(seen) => sheet.note(Rule::Health, format!("{seen}; probes can ask where users do")),
                 }
                 self.stop(sheet, &mut program);
             }
@@ -197,7 +197,7 @@ impl Trial<'_> {
         sheet.judge(Rule::Exits, seen);
         match stopping || program.said.iter().any(|said| said.value("STOPPING").is_some()) {
             true => sheet.ok(Rule::SaysStopping, "STOPPING=1"),
-            false => sheet.noted(Rule::SaysStopping, "it didn't; `systemctl status` can't tell what it is at"),
+            false => sheet.note(Rule::SaysStopping, "it didn't; `systemctl status` can't tell what it is at"),
         }
     }
 
@@ -209,7 +209,13 @@ impl Trial<'_> {
         let took = seconds(began.elapsed());
         Ok(match ready {
             Some(said) => {
-                sheet.ok(Rule::Ready, format!("READY=1 after {took}"));
+                match program.is_own_word(&said) {
+                    true => sheet.ok(Rule::Ready, format!("READY=1 after {took}")),
+                    false => sheet.note(
+                        Rule::Ready,
+                        format!("READY=1 after {took}, of a process of its own: the unit needs NotifyAccess=all"),
+                    ),
+                }
                 Some((program, said.word().map(str::to_owned)))
             }
             None => {
@@ -302,7 +308,7 @@ impl Trial<'_> {
         let other = SocketAddr::from(([127, 0, 0, 2], self.bench.address().port()));
         match self.ask(other) {
             Ok(seen) => sheet.ok(Rule::AllAddresses, format!("on 127.0.0.2 too {seen}")),
-            Err(seen) => sheet.noted(Rule::AllAddresses, format!("127.0.0.2: {seen}; enough for haproxy and nginx")),
+            Err(seen) => sheet.note(Rule::AllAddresses, format!("127.0.0.2: {seen}; enough for haproxy and nginx")),
         }
     }
 
