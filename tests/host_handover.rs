@@ -23,6 +23,26 @@ const SOCKET_READY_STOP_START: Route = Route {
     most: u32::MAX,
 };
 
+/// The same socket; the new slot accepts beside the old one, which then stops. Who accepts can't be switched in one step.
+const SOCKET_READY_BLUE_GREEN: Route = Route {
+    name: "socket-ready-blue-green",
+    settings: "strategy = \"blue-green\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\npath = \"/health\"\n\
+               [soak]\ntime = \"0s\"\n",
+    switches: false,
+    ..SOCKET_READY_STOP_START
+};
+
+/// Four instances on it, one after the other.
+const SOCKET_READY_ROLLING: Route = Route {
+    name: "socket-ready",
+    settings: "strategy = \"rolling\"\n[[unit]]\nname = \"web@\"\ninstances = 4\n\
+               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\npath = \"/health\"\n\
+               [soak]\ntime = \"0s\"\n",
+    switches: false,
+    ..SOCKET_READY_STOP_START
+};
+
 /// A row: a test of this name, on this route, with this program, and what it is compared with.
 macro_rules! rows {
     ($($name:ident: $route:expr, $program:expr, $plain:expr;)*) => {$(
@@ -35,6 +55,7 @@ macro_rules! rows {
 
 rows! {
     socket_ready_stop_start: SOCKET_READY_STOP_START, SAMPLE, [Plain::Restart, Plain::Link];
+    socket_ready_blue_green: SOCKET_READY_BLUE_GREEN, SAMPLE, [];
     socket_ready_stop_start_gunicorn: SOCKET_READY_STOP_START, GUNICORN, [Plain::Restart];
     socket_ready_stop_start_node: SOCKET_READY_STOP_START, NODE, [Plain::Restart];
     socket_ready_stop_start_go: SOCKET_READY_STOP_START, GO, [Plain::Restart];
@@ -56,6 +77,8 @@ macro_rules! rolling_rows {
 }
 
 rolling_rows! {
+    rolling_socket_ready: SOCKET_READY_ROLLING, 4, (1, 0);
+    rolling_socket_ready_blue_green: SOCKET_READY_BLUE_GREEN, 1, (1, 0);
     rolling_socket_ready_stop_start: SOCKET_READY_STOP_START, 1, (0, 1);
 }
 

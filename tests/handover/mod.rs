@@ -55,6 +55,8 @@ pub fn app_on(route: &Route, program: &Program) -> World {
     let Program { exec, new, .. } = program;
     world.ok(&format!("new web --exec {exec} {new} --port 8080 {} --health /health --write", route.new));
     world.settings("web", &format!("{}{PROOF}", route.settings));
+    // Else slotd would go on with what `new` wrote, and the row would tell of another strategy.
+    world.ok("check web");
     expect_exit(&world.send("web", &program.release(&world, VERSIONS[0])), 0);
     load::supply(&world);
     world
@@ -82,6 +84,8 @@ pub fn moved(world: &World, route: &Route, program: &Program, mut beside: impl F
             _ => world.slotctl(&format!("activate web {version}")),
         };
         expect_exit(&moved, 0);
+        // A slot is live before the old one has drained.
+        world.expect_idle("web");
     }
     world.expect_serving(8080, VERSIONS[deployments as usize % 2]);
     Moved { counted: load.end(), deployments }
