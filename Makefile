@@ -4,6 +4,8 @@
 #   make install     them and what belongs to them, below DESTDIR; nothing is enabled or started
 #   make demo        two apps, four releases, under load, on a booted host; KEEP=1 leaves the host up
 #   make test        everything that a change has to pass; boots hosts, so it needs root
+#   make test-handover   of that, what users notice of a move: a line of counts for each route and program;
+#                    HANDOVER_DEPLOYMENTS=200 for more than ten moves each
 #   make check-all   that, the tests that take long, the demo and the shipped build
 #   make clean       what was built; test hosts of this checkout are ended
 #
@@ -12,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build install demo test check-all clean
+.PHONY: build install demo test test-handover check-all clean
 
 DESTDIR ?=
 # Where `build` puts them.
@@ -36,6 +38,9 @@ demo:
 
 test:
 	tests/run
+
+test-handover:
+	tests/run handover
 
 check-all:
 	tests/run --long

@@ -14,7 +14,7 @@ use super::wait_until;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Proofs short enough for tests, and long enough for a loaded machine.
-const PROOF: &str =
+pub const PROOF: &str =
     "[proof]\ninterval = \"100ms\"\ntimeout = \"2s\"\nsuccesses = 2\ndeadline = \"20s\"\nstable_for = \"500ms\"\n";
 
 /// The host with slotd.
@@ -90,28 +90,28 @@ impl World {
         self.settings(app, PROOF);
     }
 
-    /// Adds `text` to the app's settings file, and waits until slotd goes by it. A table or a key at the top
-    /// that is there already is replaced by the one in `text`.
+    /// Adds `text` to the app's settings file, and waits until slotd goes by it. A table or a key without one that is
+    /// there already is replaced by the one in `text`.
     #[track_caller]
     pub fn settings(&self, app: &str, text: &str) {
         let path = format!("/etc/slotd/apps/{app}.toml");
         let before = String::from_utf8(self.host.read(&path)).expect("text");
-        let replaced: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
         // Keys without a table come first.
         let (head, tables) = match text.find('[') {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
-        let keys: Vec<String> = head.lines().map(key).filter(|key| !key.is_empty()).collect();
-        let mut kept = String::new();
-        let (mut dropping, mut at_top) = (false, true);
+        let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());
+        let keys: Vec<String> = head.lines().filter_map(key).collect();
+        let replaced: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
+        let (mut kept, mut in_head, mut dropping) = (String::new(), true, false);
         for line in before.lines() {
             if line.starts_with('[') {
+                in_head = false;
                 dropping = replaced.contains(&line.trim());
-                at_top = false;
             }
-            if !dropping && !(at_top && keys.contains(&key(line))) {
+            let given = in_head && key(line).is_some_and(|key| keys.contains(&key));
+            if !dropping && !given {
                 kept = kept + line + "\n";
             }
         }
@@ -214,6 +214,15 @@ impl World {
                 true => Ok(()),
                 false => Err(format!("answered {answer:?}; {}", text(&self.slotctl("status")))),
             }
+        });
+    }
+
+    /// Waits until the port is answered, by whatever version.
+    #[track_caller]
+    pub fn expect_answering(&self, port: u16) {
+        wait_until(&format!("an answer on port {port}"), PATIENCE, || {
+            let answer = self.host.sh(&format!("curl -sS -m 5 http://127.0.0.1:{port}/"));
+            if answer.status.success() { Ok(()) } else { Err(shown(&answer)) }
         });
     }
 
