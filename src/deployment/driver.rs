@@ -104,7 +104,7 @@ async fn step<W: World>(
                     Err(refused) => drop(said.answer.send(Err(refused))),
                     Ok(()) if effect.gives_way_to(said.say) => {
                         let _ = said.answer.send(Ok(()));
-                        return (Event::Said { say: said.say, by: said.by }, late);
+                        break Event::Said { say: said.say, by: said.by };
                     }
                     Ok(()) => late.push(said),
                 }
