@@ -190,14 +190,15 @@ fn what_has_no_room_waits_and_is_taken_by_itself_when_there_is_room() {
     world.expect_idle("web");
     assert_eq!(world.slots("web"), ["3.0.0 active", "2.0.0 ready", "1.0.0 ready"]);
 
-    // Between unpacking and publishing: slotd stands still while the last block goes.
+    // Between unpacking and publishing: slotd stands still while the last block goes. Not before the worker has written
+    // something: until then it may still wait for slotd to tell it what to do.
     let four = large(&world, "4.0.0");
     world.fetch(&four);
     let pid = world.host.ok("systemctl show -P MainPID slotd.service");
     world.host.ok(&format!("cp /root/{0} /var/lib/slotd/inbox/web/.{0}", four.file));
     world.host.ok(&format!(
         "cd /var/lib/slotd && mv inbox/web/.{0} inbox/web/{0} && \
-         until [ -n \"$(ls -A apps/web/staging)\" ]; do :; done; kill -STOP {pid}",
+         until find apps/web/staging -name large 2>/dev/null | grep -q .; do :; done; kill -STOP {pid}",
         four.file
     ));
     wait_until("the end of the unpack worker", PATIENCE, || {
