@@ -76,9 +76,13 @@ fn every_example_is_right() {
 fn what_the_example_spells_out_is_what_holds_without_it() {
     let spelt = app(include_str!("../examples/apps/web.toml")).expect("web.toml");
     let short = app("[[unit]]\nname = \"web@\"").expect("short");
-    let env = spelt.env.clone();
+    let (env, outside) = (spelt.env.clone(), spelt.outside.clone());
     assert_eq!(spelt.probes.len(), 1);
-    assert_eq!(AppSettings { probes: spelt.probes.clone(), env, ..short }, spelt);
+    assert_eq!(AppSettings { probes: spelt.probes.clone(), env, outside, ..short }, spelt);
+    // Where the file doesn't name the users' address the probe does.
+    let text = include_str!("../examples/apps/web.toml").replace("[outside]", "[outsider]");
+    let unnamed = text.split("[outsider]").next().expect("what stands before it");
+    assert_eq!(app(unnamed).expect("web.toml up to [outside]").outside, spelt.outside);
 }
 
 #[test]

@@ -28,6 +28,11 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
     world.ok("cancel web");
     let (exit, said) = world.exit_of("deploy");
     assert_eq!(exit, 12, "{said}");
+    // Users had an answer each time that slotd asked in their place.
+    let measured = &world.json("history web -n 1")[0]["measured"];
+    let [asked, failed] = ["asked", "failed"].map(|key| measured["asked"][key].as_u64());
+    assert!(asked >= Some(5) && failed == Some(0), "{measured}");
+    assert!(measured["gap_ms"].as_u64() < Some(2000) && measured["down_ms"].is_null(), "{measured}");
     world.expect_answers("1.0.0");
     assert_eq!((world.running(), world.run_of("web@1.0.0")), (vec!["web@1.0.0.service".to_owned()], run));
 
@@ -36,6 +41,10 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
     world.expect_answers("2.0.0");
     assert_eq!(world.running(), ["web@2.0.0.service"]);
     assert_eq!(world.slots("web"), ["2.0.0 active", "1.0.0 ready"]);
+    let summary = world.json("history web --measured");
+    let known = |what: &str| summary["times"].as_array().is_some_and(|all| all.iter().any(|it| it["what"] == what));
+    assert!(["ready", "switch", "gap", "drain", "total"].into_iter().all(known), "{summary}");
+    expect_parts(&world.ok("why web"), &["measured", "ready ", "switch ", "asked from outside "]);
 
     // One that fails while it proves itself is never seen by anybody, and one that dies in the soak takes nothing along.
     let run = world.run_of("web@2.0.0");

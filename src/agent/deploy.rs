@@ -300,6 +300,7 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
+        measured: Default::default(),
         ended: None,
     }
 }

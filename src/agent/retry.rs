@@ -60,6 +60,7 @@ mod tests {
             state: State::Done,
             waiting: None,
             steps: Vec::new(),
+            measured: Default::default(),
             ended: Some(Ended {
                 outcome,
                 fault: None,

@@ -4,6 +4,7 @@ use crate::model::{AppName, Exit, Report, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
+use super::measured::{Summary, brief_or_nothing};
 use super::status::name;
 use super::text::{ago, plain, span};
 use super::wait::verb;
@@ -16,19 +17,30 @@ pub struct Args {
     /// How many
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Only the median and the worst of what was measured of those that ended done: README.md says of what
+    #[arg(long)]
+    measured: bool,
 }
 
-/// A deployment a line.
-pub async fn run(Args { app, limit }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+/// A deployment a line, and what was measured of them all.
+pub async fn run(Args { app, limit, measured }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
     let path = format!("/v1/apps/{app}/deployments?limit={limit}");
     let reports: Vec<Report> = context.client.get(&path).await.during(format!("history {app}"))?;
-    context.out.document(&reports);
+    let summary = Summary::of(&reports);
+    if measured {
+        context.out.document(&summary);
+    } else {
+        context.out.document(&reports);
+        let now = Timestamp::now();
+        let head = ["DEPLOYMENT", "WHAT", "FROM", "RESULT", "READY", "SWITCH", "GAP", "TOOK", "WHEN", "BY", "NOTE"];
+        context.out.table(&head, reports.iter().map(|report| row(report, now)).collect());
+        context.out.line("");
+    }
     if reports.is_empty() {
         context.out.line(format!("{app} has no deployments yet"));
     }
-    let now = Timestamp::now();
-    let head = ["DEPLOYMENT", "WHAT", "FROM", "RESULT", "TOOK", "WHEN", "BY", "NOTE"];
-    context.out.table(&head, reports.iter().map(|report| row(report, now)).collect());
+    context.out.table(&["OF THOSE DONE", "MEDIAN", "WORST", "KNOWN OF"], summary.rows());
+    context.out.line(summary.counts());
     Ok(Exit::Ok.into())
 }
 
@@ -45,6 +57,9 @@ fn row(report: &Report, now: Timestamp) -> Vec<String> {
         format!("{} {}", verb(report.kind), report.to),
         name(report.from.as_ref()),
         result,
+        brief_or_nothing(report.measured.ready_ms),
+        brief_or_nothing(report.measured.switch_ms),
+        brief_or_nothing(report.measured.gap_ms),
         took,
         ago(report.queued, now),
         plain(&report.by),

@@ -16,6 +16,7 @@ mod inspect;
 mod lint;
 mod list;
 mod logs;
+mod measured;
 mod new;
 mod output;
 mod pack;

@@ -8,6 +8,7 @@ use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Ou
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
+use super::measured::sentence;
 use super::output::field_line;
 use super::status::{headline, restore, under_way};
 use super::text::{clock, plain, when};
@@ -149,6 +150,9 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
         if let Some(more) = ended.warnings.len().checked_sub(ITEMS).filter(|more| *more > 0) {
             lines.push(field("warning", format!("and {more} more; --json shows them")));
         }
+    }
+    if !report.measured.is_empty() {
+        lines.push(field("measured", sentence(&report.measured)));
     }
     let attempt = if report.attempt > 1 { format!(", attempt {}", report.attempt) } else { String::new() };
     let message = report.message.as_ref().map(|text| format!(": {}", plain(text))).unwrap_or_default();

@@ -30,8 +30,8 @@ pub struct AppSettings {
     pub units: Vec<Unit>,
     /// How traffic reaches them.
     pub route: Route,
-    /// `HOST:PORT` that users call, where it is known: asked after a switch.
-    pub outside: Option<String>,
+    /// The address that users call, where it is known.
+    pub outside: Option<Outside>,
     /// The checks of readiness, by the unit whose instances they ask; without any, systemd's word (`notify`) is the
     /// proof.
     pub probes: BTreeMap<Template, Vec<Probe>>,
@@ -115,6 +115,24 @@ pub enum Probe {
         /// `web-check@` or `web-check.service`.
         name: String,
     },
+}
+
+/// The address that users call: asked while a deployment is under way, to see what they see, and after a switch, to see
+/// the new slot there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outside {
+    /// What is asked there: HTTP or a TCP connection.
+    pub probe: Probe,
+    /// How often, while a deployment is under way.
+    #[serde(with = "duration_text")]
+    pub interval: Duration,
+}
+
+impl Outside {
+    /// `HOST:PORT`.
+    pub fn address(&self) -> Option<&str> {
+        self.probe.tcp_address()
+    }
 }
 
 impl Probe {

@@ -10,7 +10,7 @@ use super::daemon::Defaults;
 use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::pattern::Pattern;
-use super::{probe, route, sections};
+use super::{outside, probe, route, sections};
 
 /// Most units of one app.
 const MAX_UNITS: usize = 16;
@@ -74,7 +74,8 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     let first = units.first().and_then(|unit| probes.get(&unit.name)).map_or(&[][..], Vec::as_slice);
     let strategy = route::strategy(top, &units);
     let soak = route::soak(top, &strategy);
-    let (route, outside) = route::route(top);
+    let route = route::route(top);
+    let outside = outside::read(top).or_else(|| outside::assumed(&route, first));
     let wish = Wish { route: &route, strategy: &strategy, units: &units, probes: first, soak: &soak };
     for refusal in wish.refusals() {
         let soak = top.section("soak");

@@ -15,6 +15,7 @@ mod document;
 pub mod error;
 pub mod host;
 mod load;
+mod outside;
 pub mod pattern;
 mod probe;
 mod route;

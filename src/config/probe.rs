@@ -20,6 +20,8 @@ const MAX_TEXT: usize = 1024;
 const ADDRESS_HELP: &str =
     "write address = \"127.0.0.1:8080\", or a socket's path: \"/run/slots/web/{instance}/health.sock\"";
 
+const OUTSIDE_HELP: &str = "write address = \"127.0.0.1:80\", where users call";
+
 #[derive(Clone, Copy)]
 enum Kind {
     Notify,
@@ -50,8 +52,27 @@ pub(super) fn read(section: &Section<'_>, units: &[Unit]) -> Option<Probe> {
     probe
 }
 
+/// What is asked at the address of `[outside]`: HTTP, if anything of it is named, else whether a connection is accepted.
+pub(super) fn outside(section: &Section<'_>) -> Option<Probe> {
+    let address = section.required_text("address", OUTSIDE_HELP).and_then(|text| {
+        let good = text::is_host_port(text.get_ref()) && text::placeholders(text.get_ref()).is_empty();
+        if !good {
+            let message = format!("{:?} is no address: HOST:PORT, an IPv6 host in brackets", text.get_ref());
+            section.error(text.span(), message, OUTSIDE_HELP.to_owned());
+        }
+        good.then(|| text.into_inner())
+    });
+    let is_http = ["path", "status", "headers", "body"].into_iter().any(|key| section.has(key));
+    let http = http_at(section, address.clone().map(Address::Tcp));
+    if is_http { http } else { address.map(|address| Probe::Tcp { address }) }
+}
+
 fn http(section: &Section<'_>) -> Option<Probe> {
     let address = section.required_text("address", ADDRESS_HELP).and_then(|text| address(section, &text));
+    http_at(section, address)
+}
+
+fn http_at(section: &Section<'_>, address: Option<Address>) -> Option<Probe> {
     let path = section.text("path").map(|path| checked_path(section, path));
     let status = section.numbers("status", 100..=599);
     if status.as_ref().is_some_and(Vec::is_empty) {

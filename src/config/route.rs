@@ -9,7 +9,6 @@ use crate::model::route::PortRange;
 use super::app::{Accept, Ports, Route, Soak, Strategy, SwitchMode, Unit};
 use super::document::Section;
 use super::sections::{MAX_WAIT, to_u32};
-use super::text;
 
 /// The instances' own ports unless the file says otherwise: below the ephemeral ports of an ordinary host (from 32768 on,
 /// ip_local_port_range).
@@ -68,21 +67,13 @@ pub(super) fn strategy(top: &Section<'_>, units: &[Unit]) -> Strategy {
     strategy
 }
 
-/// `[route]`, and the address that users call.
-pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
-    let Some(section) = top.section("route") else { return (Route::Socket { accept: Accept::Ready }, None) };
+/// `[route]`.
+pub(super) fn route(top: &Section<'_>) -> Route {
+    let Some(section) = top.section("route") else { return Route::Socket { accept: Accept::Ready } };
     let kinds = [("socket", Kind::Socket), ("none", Kind::None), ("nftables", Kind::Nftables)];
     let later = ["haproxy", "nginx"];
     let kind = section.choice("kind", &kinds, &later).unwrap_or(Kind::Socket);
     let accept = section.choice("accept", &[("ready", Accept::Ready), ("signal", Accept::Signal)], &[]);
-    let outside = section.text("outside").and_then(|address| {
-        let good = text::is_host_port(address.get_ref()) && text::placeholders(address.get_ref()).is_empty();
-        if !good {
-            let message = format!("{:?} is no address: HOST:PORT, an IPv6 host in brackets", address.get_ref());
-            section.error(address.span(), message, "write outside = \"127.0.0.1:80\"".to_owned());
-        }
-        good.then(|| address.into_inner())
-    });
     let ports = ports(&section);
     let port = section.number("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
     let backend = section.text("backend");
@@ -133,11 +124,7 @@ pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
         }
     };
     section.finish();
-    let outside = outside.or(match &route {
-        Route::Nftables { port, .. } => Some(format!("127.0.0.1:{port}")),
-        _ => None,
-    });
-    (route, outside)
+    route
 }
 
 /// `[soak]`. Where the old slot runs on beside the new one, watching costs nobody anything, and is the default.

@@ -6,13 +6,16 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::model::deployment::{Ended, StepRecord, Waiting};
+use crate::model::measured::millis;
 use crate::model::{Blame, Code, Fault, Outcome, Report, State, Timestamp};
 use crate::points;
 
 use super::effect::{Effect, Kind};
 use super::machine::{Event, Failure, Machine};
+use super::meter::Meter;
 use super::stage::Ruling;
 use super::words::Refused;
 use super::world::{Context, World};
@@ -50,11 +53,20 @@ pub async fn drive<W: World>(
     world: &W,
     words: &mut mpsc::Receiver<Said>,
 ) -> Driven {
+    let mut meter = Meter::new(machine.facts(), report.steps.is_empty());
+    let before = report.measured;
     while let Some(effect) = machine.effect().cloned() {
+        let state = machine.state();
         begin(&mut report, &machine, &effect, world.limit(&effect));
         world.publish(&Report { ended: None, ..report.clone() });
+        let began = Instant::now();
         let (event, late) = step(&machine, &effect, &report, world, words).await;
-        finish(&mut report, &event);
+        let took = began.elapsed();
+        finish(&mut report, &event, took);
+        meter.pass(&mut report.measured, state, &effect, took, &event);
+        if let Some(seen) = world.seen_outside() {
+            report.measured.add_outside(&before, &seen);
+        }
         // The machine refuses nothing but words.
         if machine.apply(event).is_err() {
             break;
@@ -64,13 +76,13 @@ pub async fn drive<W: World>(
         }
         // The record is closed with the result in it; people are told when all is over.
         if let Some(ruling) = machine.ruling().filter(|_| is_closing(&machine)) {
-            report.ended = Some(ended(&report, ruling));
+            close(&mut report, ruling);
         }
     }
     let ruling = machine.ruling().cloned().unwrap_or_else(lost);
     report.state = State::Done;
     report.waiting = None;
-    report.ended = Some(ended(&report, &ruling));
+    close(&mut report, &ruling);
     world.publish(&report);
     Driven { report, ruling, open: machine.is_left_open() }
 }
@@ -138,14 +150,21 @@ fn begin(report: &mut Report, machine: &Machine, effect: &Effect, limit: Duratio
     });
 }
 
-fn finish(report: &mut Report, event: &Event) {
+fn finish(report: &mut Report, event: &Event, took: Duration) {
     if let Some(step) = report.steps.last_mut() {
-        let took = step.began.until(Timestamp::now());
-        step.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        step.took_ms = Some(millis(took));
         if let Event::Failed(failure) = event {
             step.fault = Some(failure.fault.clone());
         }
     }
+}
+
+/// Writes the result into the report.
+fn close(report: &mut Report, ruling: &Ruling) {
+    let ended = ended(report, ruling);
+    let began = report.steps.first().map_or(report.queued, |step| step.began);
+    report.measured.total_ms = Some(millis(began.until(ended.at)));
+    report.ended = Some(ended);
 }
 
 fn ended(report: &Report, ruling: &Ruling) -> Ended {

@@ -66,6 +66,7 @@ fn report() -> Report {
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
+        measured: Default::default(),
         ended: None,
     }
 }

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod host;
 pub mod intent;
 pub mod machine;
+mod meter;
 mod plan;
 mod script;
 pub mod side;

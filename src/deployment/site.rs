@@ -154,6 +154,7 @@ impl Site {
             state: State::Queued,
             waiting: None,
             steps: Vec::new(),
+            measured: Default::default(),
             ended: None,
         }
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::model::Report;
+use crate::model::measured::SeenOutside;
 
 use super::effect::Effect;
 use super::facts::Facts;
@@ -33,6 +34,11 @@ pub trait World: Sync {
 
     /// The longest that `effect` may take: shown to people, and the hold mark is renewed for it.
     fn limit(&self, effect: &Effect) -> Duration;
+
+    /// What users at the outside address have seen since this world began, where it is watched.
+    fn seen_outside(&self) -> Option<SeenOutside> {
+        None
+    }
 
     /// Tells everybody how the deployment stands.
     fn publish(&self, report: &Report);

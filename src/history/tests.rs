@@ -30,6 +30,7 @@ fn report(name: &str, number: u64) -> Report {
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
+        measured: Default::default(),
         ended: None,
     }
 }

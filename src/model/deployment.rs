@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::code::Exit;
 use super::evidence::Fault;
+use super::measured::Measured;
 use super::names::{AppName, NameError, SlotName};
 use super::strategy::StrategyName;
 use super::time::{Timestamp, duration_text};
@@ -153,6 +154,9 @@ pub struct Report {
     pub waiting: Option<Waiting>,
     /// The steps so far.
     pub steps: Vec<StepRecord>,
+    /// What was measured so far.
+    #[serde(default, skip_serializing_if = "Measured::is_empty")]
+    pub measured: Measured,
     /// How it ended; there when `state` is `done`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,

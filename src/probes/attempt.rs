@@ -1,5 +1,6 @@
 //! One attempt of one probe.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -83,6 +84,23 @@ impl<U: UnitControl> Prober<U> {
             Err(error) => format!("{unit} failed ({error})"),
         }
     }
+}
+
+/// Whether anybody answers at a probe's address, within `timeout`, with anything but the word that the server failed: whoever
+/// it is, and whatever the probe expects of the slot that it proves.
+pub async fn is_answered(probe: &Probe, target: &Target, timeout: Duration) -> bool {
+    let ask = async {
+        match probe {
+            Probe::Http { address, path, .. } => {
+                let (headers, status) = (BTreeMap::new(), (100..500).collect::<Vec<_>>());
+                let expected = http::Expected { status: &status, headers: &headers, body: None };
+                http::ask(address, path, &expected, target).await
+            }
+            Probe::Tcp { address } => connect_tcp(address).await.map(drop),
+            Probe::Notify | Probe::Unix { .. } | Probe::Unit { .. } => Ok(()),
+        }
+    };
+    tokio::time::timeout(timeout, ask).await.is_ok_and(|answer| answer.is_ok())
 }
 
 /// Whether systemd has it up.

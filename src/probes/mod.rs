@@ -17,6 +17,7 @@ use crate::model::evidence::{Evidence, ProbeSeen};
 use crate::model::{AppName, Code, Fault, InstanceName, Timestamp, UnitName, Version};
 use crate::units::UnitControl;
 
+pub use attempt::is_answered;
 pub use proof::{ProofProgress, Proved};
 
 /// The instance that is asked.

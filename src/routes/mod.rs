@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::config::AppSettings;
-use crate::config::app::{self, Accept, Probe};
+use crate::config::app::{self, Accept};
 use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
@@ -117,17 +117,15 @@ pub struct Running<U> {
 }
 
 impl<U: UnitControl> AnyRoute<U> {
-    /// The route of an app, as its settings name it. The address that users call is that of the first probe over TCP
-    /// unless they name it.
+    /// The route of an app, as its settings name it.
     pub fn new(settings: &AppSettings, layout: &Layout, units: U) -> Self {
         let running = Running { units };
+        let outside = settings.outside.as_ref().and_then(app::Outside::address).map(str::to_owned);
         match (&settings.route, settings.route.ports(), settings.routed()) {
             (_, Some(ports), Some(unit)) => {
-                let (layout, outside) = (layout.clone(), settings.outside.clone());
-                AnyRoute::Ports(Box::new(OwnPorts::new(layout, unit.name.clone(), *ports, outside, running)))
+                AnyRoute::Ports(Box::new(OwnPorts::new(layout.clone(), unit.name.clone(), *ports, outside, running)))
             }
             (app::Route::Socket { accept }, _, unit) => {
-                let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
                 let by_signal = unit
                     .filter(|_| *accept == Accept::Signal)
                     .map(|unit| BySignal::new(running.units.clone(), unit.name.clone()));
@@ -228,11 +226,6 @@ impl<U: UnitControl> Route for AnyRoute<U> {
             AnyRoute::Ports(ports) => ports.observe().await,
         }
     }
-}
-
-/// The address of the first probe over TCP: a probe on a Unix socket asks an instance past the route.
-fn address(probes: &[Probe]) -> Option<String> {
-    probes.iter().find_map(Probe::tcp_address).map(str::to_owned)
 }
 
 /// A connection to the address that users call is accepted, if it is known.

@@ -130,20 +130,21 @@ impl<U: UnitControl> Socket<U> {
 mod tests {
     use super::super::{AnyRoute, Observed, Route, RouteSet};
     use super::*;
-    use crate::config::AppSettings;
-    use crate::config::app::Probe;
     use crate::model::{Layout, SlotName};
     use crate::units::fake::FakeUnits;
 
     const BRIEF: Duration = Duration::from_secs(5);
 
-    fn route(fake: &FakeUnits, probes: &[Probe]) -> AnyRoute<FakeUnits> {
+    /// A route of which users call this address.
+    fn route_at(fake: &FakeUnits, outside: &str) -> AnyRoute<FakeUnits> {
         let name = "web".parse().expect("a name");
-        let text = "[[unit]]\nname = \"web@\"\n";
-        let read = crate::config::parse_app(&name, std::path::Path::new("web.toml"), text, &Default::default());
-        let probes = [("web@".parse().expect("a template"), probes.to_vec())].into();
-        let settings = AppSettings { probes, ..read.expect("settings") };
-        AnyRoute::new(&settings, &Layout::new("/state", "/run", name), fake.clone())
+        let text = format!("[[unit]]\nname = \"web@\"\n{outside}");
+        let read = crate::config::parse_app(&name, std::path::Path::new("web.toml"), &text, &Default::default());
+        AnyRoute::new(&read.expect("settings"), &Layout::new("/state", "/run", name), fake.clone())
+    }
+
+    fn route(fake: &FakeUnits) -> AnyRoute<FakeUnits> {
+        route_at(fake, "")
     }
 
     fn backends(version: &str) -> BTreeSet<Backend> {
@@ -155,8 +156,8 @@ mod tests {
     async fn prepare_starts_a_socket_that_is_down_and_leaves_one_that_is_up() {
         let fake = FakeUnits::new();
         fake.unit("web.socket");
-        assert_eq!(route(&fake, &[]).prepare().await, Ok(()));
-        assert_eq!(route(&fake, &[]).prepare().await, Ok(()));
+        assert_eq!(route(&fake).prepare().await, Ok(()));
+        assert_eq!(route(&fake).prepare().await, Ok(()));
         assert_eq!(fake.calls(), ["start web.socket"]);
     }
 
@@ -165,7 +166,7 @@ mod tests {
         let code = |script: fn(&FakeUnits)| async move {
             let fake = FakeUnits::new();
             script(&fake);
-            route(&fake, &[]).prepare().await.expect_err("a fault").code
+            route(&fake).prepare().await.expect_err("a fault").code
         };
         assert_eq!(code(|fake| drop(fake.unit("web.socket").is_missing())).await, Code::UnitMissing);
         assert_eq!(code(|fake| drop(fake.unit("web.socket").is_masked())).await, Code::UnitMasked);
@@ -183,7 +184,7 @@ mod tests {
         let fake = FakeUnits::new();
         fake.unit("web@2").runs();
         fake.unit("web@1");
-        let route = route(&fake, &[]);
+        let route = route(&fake);
         assert_eq!(route.switch(&backends("2")).await, Ok(()));
         let fault = route.revert(&backends("1")).await.expect_err("it doesn't run");
         assert_eq!(fault.code, Code::UnitExited);
@@ -196,7 +197,7 @@ mod tests {
         let fake = FakeUnits::new();
         fake.unit("web@2").runs();
         fake.unit("web.socket").runs();
-        let route = route(&fake, &[]);
+        let route = route(&fake);
         assert_eq!(route.observe().await, Ok(Observed { set: RouteSet::Running, trouble: None }));
         fake.unit("web.socket").change(|status| {
             status.active = Active::Failed;
@@ -214,7 +215,7 @@ mod tests {
         let address = listener.local_addr().expect("an address").to_string();
         let fake = FakeUnits::new();
         fake.unit("web.socket").runs();
-        let route = route(&fake, &[Probe::Notify, Probe::Tcp { address: address.clone() }]);
+        let route = route_at(&fake, &format!("[outside]\naddress = \"{address}\""));
         assert_eq!(route.verify(BRIEF).await, Ok(()));
         drop(listener);
         let fault = route.verify(BRIEF).await.expect_err("nobody is there");

@@ -49,6 +49,7 @@ pub fn queued(number: u64) -> Report {
         state: State::Queued,
         waiting: None,
         steps: vec![],
+        measured: Default::default(),
         ended: None,
     }
 }

@@ -6,6 +6,7 @@
 mod blame;
 mod evidence;
 mod gate;
+mod outside;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use crate::config::AppSettings;
 use crate::history::History;
 use crate::model::deployment::Blame;
+use crate::model::measured::SeenOutside;
 use crate::model::{Code, Fault, Report};
 use crate::routes::AnyRoute;
 use crate::slots::SlotStore;
@@ -70,6 +72,8 @@ pub struct Host<U: UnitControl> {
     /// Whether this deployment has started its gate. After an interruption it hasn't: recovery has looked whether the
     /// app is awake.
     gate_started: AtomicBool,
+    /// What users at the outside address see.
+    outside: outside::Watch,
 }
 
 /// The longest that the app's units may take.
@@ -101,7 +105,8 @@ impl<U: UnitControl> Host<U> {
         let limits = Mutex::new(Limits::default());
         let intent = IntentFile::of(store.layout());
         let gate_started = AtomicBool::new(false);
-        Host { settings, store, units, route, history, intent, shown, limits, gate_started }
+        let outside = outside::Watch::default();
+        Host { settings, store, units, route, history, intent, shown, limits, gate_started, outside }
     }
 
     fn limits(&self) -> Limits {
@@ -144,6 +149,7 @@ impl<U: UnitControl> World for Host<U> {
             // The way back is worth more than the mark, without which the gate may only start the slot that is live.
             tracing::warn!("the hold mark can't be renewed: {}", failure.fault);
         }
+        self.watch_outside(effect.kind(), &context);
         match effect {
             Effect::Announce => self.announce(&context).await,
             Effect::Hold => self.hold(&context, self.limit(effect)).await,
@@ -208,6 +214,10 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Verify(_) => VERIFY_LIMIT,
             _ => FILES_LIMIT,
         }
+    }
+
+    fn seen_outside(&self) -> Option<SeenOutside> {
+        self.outside.seen()
     }
 
     fn publish(&self, report: &Report) {

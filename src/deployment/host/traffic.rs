@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::deployment::Blame;
 use crate::model::route::MAX_WEIGHT;
 use crate::model::{Code, Fault, InstanceName, UnitName};
@@ -63,6 +65,10 @@ impl<U: UnitControl> Host<U> {
 
     /// Waits until nobody uses these instances any more, or for as long as the settings give them.
     pub(super) async fn drain(&self, leaving: &[(UnitName, InstanceName)]) -> Result<Observed, Failure> {
+        if self.settings.route.ports().is_none() {
+            // Nobody counts connections on a socket that slots share: an app ends them itself when it stops.
+            return Ok(Observed::Nothing);
+        }
         let leaving = Traffic { to: leaving.to_vec(), weight: None, whole: false };
         let set = leaving.to.iter().map(|(unit, instance)| Backend {
             port: self.store.port(instance),
@@ -87,7 +93,7 @@ impl<U: UnitControl> Host<U> {
             }
         }
         match self.route.verify(self.settings.proof.deadline).await {
-            Ok(()) => Ok(Observed::Nothing),
+            Ok(()) => self.ask_users_address(facts).await,
             // A unit as evidence is the route's own, a socket that doesn't listen: nothing that a release can do.
             Err(fault) if fault.evidence.unit.is_some() => {
                 let failure = self.side_failure(&facts.to.instances(), fault).await;
@@ -97,6 +103,27 @@ impl<U: UnitControl> Host<U> {
                 })
             }
             Err(fault) => Err(self.side_failure(&facts.to.instances(), fault).await),
+        }
+    }
+
+    /// Asks there as users do, until the new slot answers as it should.
+    async fn ask_users_address(&self, facts: &Facts) -> Result<Observed, Failure> {
+        let instances = facts.to.instances();
+        let (Some(outside), Some((unit, instance))) = (&self.settings.outside, instances.first()) else {
+            return Ok(Observed::Nothing);
+        };
+        let (target, proof) = (self.target(unit.clone(), instance.clone()), &self.settings.proof);
+        let end = Instant::now() + proof.deadline;
+        loop {
+            let asked = self.prober().ask_once(std::slice::from_ref(&outside.probe), &target, proof.timeout).await;
+            match asked {
+                Ok(()) => return Ok(Observed::Nothing),
+                Err(fault) if Instant::now() >= end => {
+                    let code = if fault.code == Code::UnitControl { fault.code } else { Code::RouteOutside };
+                    return Err(self.side_failure(&instances, Fault { code, ..fault }).await);
+                }
+                Err(_) => tokio::time::sleep(proof.interval).await,
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ impl Scaffold {
     pub(super) fn fill(&self, template: &str) -> String {
         let helper = self.helper();
         let own_ports = helper.is_some();
+        // Where the probes ask each instance at an address of its own, none of them says what users see.
+        let users_elsewhere = own_ports || self.has_socket() && self.accept == Accept::Signal;
         let conditions = [
             ("@IF_SOCKET@", self.has_socket()),
             ("@IF_HELPER@", own_ports),
@@ -29,6 +31,8 @@ impl Scaffold {
             ("@IF_PROBE@", own_ports || self.health.is_some()),
             ("@IF_TCP@", own_ports && self.health.is_none()),
             ("@IF_HEALTH@", self.health.is_some()),
+            ("@IF_OUTSIDE@", users_elsewhere),
+            ("@IF_OUTSIDE_HEALTH@", users_elsewhere && self.health.is_some()),
             ("@IF_PROBE_UNITS@", !self.probe_units.is_empty()),
             ("@IF_STATE@", self.state != Path::new(DEFAULT_STATE_DIR)),
         ];
