@@ -148,7 +148,9 @@ mod tests {
         };
         let outside = Outside { probe, interval: Duration::from_millis(250) };
         let seen = Arc::new(Mutex::new(None));
-        let watched = watch(FakeUnits::new(), outside, target, Some(vec![unit]), Arc::clone(&seen));
+        let units = FakeUnits::new();
+        units.unit(unit.as_str());
+        let watched = watch(units, outside, target, Some(vec![unit]), Arc::clone(&seen));
         assert!(tokio::time::timeout(Duration::from_secs(5), watched).await.is_err(), "it watches for ever");
         let seen = seen.lock().expect("not poisoned").expect("something was seen");
         assert_eq!(seen.asked, Default::default(), "nobody was asked");
