@@ -36,6 +36,13 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
     world.expect_answers("1.0.0");
     assert_eq!((world.running(), world.run_of("web@1.0.0")), (vec!["web@1.0.0.service".to_owned()], run));
 
+    // What will be done is told before.
+    expect_parts(&world.ok("plan web 1.0.0"), &["1.0.0 is live already"]);
+    expect_parts(
+        &world.ok("plan web 2.0.0"),
+        &["2.0.0 over 1.0.0, blue-green", "start and prove web@2.0.0.service", "watched for 5s"],
+    );
+
     // To its end: the old one goes when the soak is over.
     expect_exit(&world.slotctl("activate web 2.0.0"), 0);
     world.expect_answers("2.0.0");
@@ -51,11 +58,13 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
     expect_exit(&world.send("web", &world.make("web", "3.0.0", "exit-before-accept 3")), 10);
     expect_parts(&world.ok("why web"), &["unit.exited", "3.0.0"]);
     world.expect_answers("2.0.0");
-    world.begin("deploy", &format!("deploy {} --app web", world.make("web", "4.0.0", "")));
+    let deploy = format!("deploy {} --app web --strategy rolling", world.make("web", "4.0.0", ""));
+    world.begin("deploy", &deploy);
     world.expect_status("web", "soaking", |status| status["deployment"]["state"] == "soaking");
     world.host.ok("systemctl kill -s KILL web@4.0.0.service");
     let (exit, said) = world.exit_of("deploy");
     assert_eq!(exit, 10, "{said}");
+    assert_eq!(world.json("history web -n 1")[0]["strategy"], "rolling");
     world.expect_answers("2.0.0");
     assert_eq!((world.running(), world.run_of("web@2.0.0")), (vec!["web@2.0.0.service".to_owned()], run));
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
 use crate::deployment::Said;
+use crate::deployment::facts::Plan;
 use crate::model::deployment::{Blame, Ended, Kind, Say};
 use crate::model::{Code, Fault, Outcome, Report, SlotName, StrategyName};
 use crate::units::UnitControl;
@@ -27,7 +28,7 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(self.view());
             }
             Ask::Upload(path, query, caller, answer) => {
-                if let Err(error) = self.check_upload() {
+                if let Err(error) = self.check_upload(query.strategy) {
                     let _ = crate::durable::remove_file(&path);
                     let _ = answer.send(Err(error));
                     return;
@@ -40,7 +41,7 @@ impl<U: UnitControl> App<U> {
                     by: caller.name,
                     message: query.message,
                 };
-                self.intake.push_back(Intake { job, from: Bearer::Caller(answer) });
+                self.intake.push_back(Intake { job, from: Bearer::Caller(answer, query.strategy) });
             }
             Ask::Activate(request, caller, answer) => {
                 let result = self.activate(request, &caller).await;
@@ -98,8 +99,11 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Whether an artifact can be taken in at all: nobody is left waiting for one that can't.
-    fn check_upload(&self) -> Result<(), ApiError> {
+    fn check_upload(&self, strategy: Option<StrategyName>) -> Result<(), ApiError> {
         self.check_settings()?;
+        if let Some(refusal) = Plan::refusals(&self.ground.settings, strategy).into_iter().next() {
+            return Err(ApiError::new(refusal.code, format!("{}; {}", refusal.message, refusal.fix)));
+        }
         self.barred().map_or(Ok(()), |fault| Err(fault.clone().into()))
     }
 

@@ -7,7 +7,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::control::api::{EventKind, RefusedItem, Uploaded};
 use crate::inbox::{self, Candidate};
-use crate::model::{Code, Fault, SlotName};
+use crate::model::{Code, Fault, SlotName, StrategyName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
@@ -15,6 +15,7 @@ use super::app::{App, Work};
 use super::ask::Answer;
 use super::choose::{self, NotLive};
 use super::intake::{self, Job, Refused, Source};
+use super::queue::Brought;
 
 /// How long a file that couldn't be taken for the host's fault waits for its next try.
 const INTAKE_RETRY: Duration = Duration::from_secs(10);
@@ -28,7 +29,8 @@ pub(super) struct Intake {
 /// Whom an intake's end concerns.
 pub(super) enum Bearer {
     Inbox(Box<Candidate>),
-    Caller(Answer<Uploaded>),
+    /// With the strategy that they want for the deployment.
+    Caller(Answer<Uploaded>, Option<StrategyName>),
 }
 
 /// The artifact that is being taken in.
@@ -120,11 +122,11 @@ impl<U: UnitControl> App<U> {
                     self.choose();
                 }
             }
-            (Bearer::Caller(answer), Ok(published)) => {
-                let uploaded = self.uploaded(&published, &by, message);
+            (Bearer::Caller(answer, strategy), Ok(published)) => {
+                let uploaded = self.uploaded(&published, &by, message, strategy);
                 let _ = answer.send(Ok(uploaded));
             }
-            (Bearer::Caller(answer), Err(refused)) => {
+            (Bearer::Caller(answer, _), Err(refused)) => {
                 let _ = answer.send(Err(refused.fault.into()));
             }
         }
@@ -142,13 +144,19 @@ impl<U: UnitControl> App<U> {
     }
 
     /// What came of an upload: the deployment that brings it live, or why none does.
-    fn uploaded(&mut self, published: &Published, by: &str, message: Option<String>) -> Uploaded {
+    fn uploaded(
+        &mut self,
+        published: &Published,
+        by: &str,
+        message: Option<String>,
+        strategy: Option<StrategyName>,
+    ) -> Uploaded {
         let (record, known) = match published {
             Published::New(record) => (record, false),
             Published::Known(record) => (record, true),
         };
         let slot = record.slot.clone();
-        self.choose_for(by, Some((&slot, message)));
+        self.choose_for(by, Some(Brought { slot: &slot, message, strategy }));
         if self.queued.as_ref().is_some_and(|wanted| wanted.report.to == slot) {
             self.promise_queued();
         }

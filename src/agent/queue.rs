@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::control::api::ApiError;
 use crate::model::deployment::{Blame, Ended, Kind};
-use crate::model::{Code, Fault, Outcome, Report, SlotName, State, Timestamp};
+use crate::model::{Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
 use crate::slots::{Entry, Stored};
 use crate::units::UnitControl;
 
@@ -16,6 +16,13 @@ use super::deploy::{Wanted, Word, new_report};
 use super::retry::{self, Retry};
 use super::turn::Turn;
 
+/// The release that somebody brought, and what they said with it.
+pub(super) struct Brought<'a> {
+    pub(super) slot: &'a SlotName,
+    pub(super) message: Option<String>,
+    pub(super) strategy: Option<StrategyName>,
+}
+
 impl<U: UnitControl> App<U> {
     /// Lets the highest ready release above the mark go live, if there is one; it waits where something is under way.
     pub(super) fn choose(&mut self) {
@@ -23,7 +30,7 @@ impl<U: UnitControl> App<U> {
     }
 
     /// The same, on the word of whoever brought the newest release.
-    pub(super) fn choose_for(&mut self, by: &str, brought: Option<(&SlotName, Option<String>)>) {
+    pub(super) fn choose_for(&mut self, by: &str, brought: Option<Brought<'_>>) {
         if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.word == Word::Operators) {
             return;
         }
@@ -42,16 +49,17 @@ impl<U: UnitControl> App<U> {
         if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
             return;
         }
-        let brought = brought.filter(|(slot, _)| **slot == chosen);
+        let brought = brought.filter(|brought| *brought.slot == chosen);
         if brought.is_none() && self.was_tried_last(&chosen) {
             return;
         }
         let id = self.next_id();
-        let (by, message, word) = match brought {
-            Some((_, message)) => (by, message, Word::Bringers),
-            None => ("automatic", None, Word::Nobodys),
+        let (by, message, strategy, word) = match brought {
+            Some(Brought { message, strategy, .. }) => (by, message, strategy, Word::Bringers),
+            None => ("automatic", None, None, Word::Nobodys),
         };
-        self.queue(Wanted { report: new_report(id, Kind::Deploy, chosen, by, message), word });
+        let report = Report { strategy, ..new_report(id, Kind::Deploy, chosen, by, message) };
+        self.queue(Wanted { report, word });
     }
 
     /// Whether the last deployment was that of `slot`, in vain. It may have ended before it raised the mark (a masked

@@ -9,8 +9,8 @@ use tokio::sync::{broadcast, oneshot};
 use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
-    SlotDetail, SlotInfo, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PlanQuery, Planned, Pruned, QuarantineItem,
+    RollbackRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::deployment::facts::Side;
@@ -23,6 +23,7 @@ use crate::units::UnitControl;
 
 use super::app::AppHandle;
 use super::ask::{Answer, Ask, View};
+use super::plan::planned;
 use super::registry::Registry;
 
 impl<U: UnitControl> Registry<U> {
@@ -94,6 +95,10 @@ impl<U: UnitControl> Service for Registry<U> {
             tree_path: record.as_ref().map(|record| layout.tree(&record.tree).display().to_string()),
             record,
         })
+    }
+
+    async fn plan(&self, app: &AppName, slot: &SlotName, query: PlanQuery) -> Result<Planned, ApiError> {
+        planned(app, &self.view(app).await?, slot, query.strategy)
     }
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {

@@ -87,7 +87,7 @@ impl Lively<'_> {
     async fn upload(&self, file: &str, bytes: &[u8]) -> (Result<Uploaded, ApiError>, PathBuf) {
         let path = self.site.layout().spool().join("uploaded");
         std::fs::write(&path, bytes).expect("written");
-        let query = UploadQuery { file: file.into(), version: None, message: None, sha256: None };
+        let query = UploadQuery { file: file.into(), version: None, message: None, sha256: None, strategy: None };
         (self.ask(|answer| Ask::Upload(path.clone(), query, ann(), answer)).await, path)
     }
 

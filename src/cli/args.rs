@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, probe, prune, quarantine,
-    status, why,
+    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, plan, probe, prune,
+    quarantine, status, why,
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -38,6 +38,8 @@ pub enum Command {
     List(list::Args),
     /// Send an artifact, and wait until it is live
     Deploy(deploy::Args),
+    /// What a deployment to a slot would do; ends with 5 if it can't be
+    Plan(plan::Args),
     /// Make a slot live
     Activate(activate::ActivateArgs),
     /// Go back to the fallback, or to another slot

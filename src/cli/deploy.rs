@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::ReaderStream;
 
 use crate::control::api::{ApiError, Uploaded};
-use crate::model::{AppName, Code, Exit, Version};
+use crate::model::{AppName, Code, Exit, StrategyName, Version};
 
 use super::Context;
 use super::client::{Body, encoded};
@@ -43,6 +43,9 @@ pub struct Args {
     /// Kept with the slot and the deployment
     #[arg(short, long)]
     message: Option<String>,
+    /// By another strategy than the app's: stop-start, blue-green or rolling
+    #[arg(long, value_name = "NAME")]
+    strategy: Option<StrategyName>,
     /// Don't wait for the end; the slot is there when this returns
     #[arg(long)]
     no_wait: bool,
@@ -54,8 +57,11 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
     let step = format!("deploy {} --app {}", args.file.display(), args.app);
     let source = Source::open(&args.file).await.during(&step)?;
     let mut path = format!("/v1/apps/{}/artifacts?file={}", args.app, encoded(&source.name));
-    for (key, value) in [("version", args.version.as_ref().map(Version::as_str)), ("message", args.message.as_deref())]
-    {
+    for (key, value) in [
+        ("version", args.version.as_ref().map(Version::as_str)),
+        ("message", args.message.as_deref()),
+        ("strategy", args.strategy.map(StrategyName::as_str)),
+    ] {
         if let Some(value) = value {
             path = format!("{path}&{key}={}", encoded(value));
         }

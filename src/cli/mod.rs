@@ -20,6 +20,7 @@ mod measured;
 mod new;
 mod output;
 mod pack;
+mod plan;
 mod probe;
 mod prune;
 mod quarantine;
@@ -84,6 +85,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Status(args) => status::run(args, context).await,
         Command::List(args) => list::run(args, context).await,
         Command::Deploy(args) => deploy::run(args, context).await,
+        Command::Plan(args) => plan::run(args, context).await,
         Command::Activate(args) => activate::activate(args, context).await,
         Command::Rollback(args) => activate::rollback(args, context).await,
         Command::Cancel(args) => activate::cancel(args, context).await,

@@ -9,8 +9,8 @@ use crate::model::deployment::{Report, Say};
 use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, Pruned, QuarantineItem, RollbackRequest,
-    SlotDetail, SlotInfo, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PlanQuery, Planned, Pruned, QuarantineItem,
+    RollbackRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -50,6 +50,13 @@ pub trait Service: Clone + Send + Sync + 'static {
         query: UploadQuery,
         caller: Caller,
     ) -> impl Future<Output = Result<Uploaded, ApiError>> + Send;
+    /// What a deployment to a slot would do.
+    fn plan(
+        &self,
+        app: &AppName,
+        slot: &SlotName,
+        query: PlanQuery,
+    ) -> impl Future<Output = Result<Planned, ApiError>> + Send;
     /// Makes a slot live.
     fn activate(
         &self,

@@ -5,7 +5,7 @@ use axum::extract::State;
 
 use crate::model::{AppName, SlotName};
 
-use super::api::{SlotDetail, SlotInfo, UnitsQuery};
+use super::api::{PlanQuery, Planned, SlotDetail, SlotInfo, UnitsQuery};
 use super::service::Service;
 use super::table::Shared;
 use super::wire::{Answer, Asked, Named, NoKeys};
@@ -26,6 +26,15 @@ pub async fn inspect<S: Service>(
     _: Asked<NoKeys>,
 ) -> Answer<SlotDetail> {
     shared.service.slot(&app, &slot).await.map(Json)
+}
+
+/// `GET /v1/apps/APP/plan/SLOT?strategy=NAME`.
+pub async fn plan<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named((app, slot)): Named<(AppName, SlotName)>,
+    Asked(query): Asked<PlanQuery>,
+) -> Answer<Planned> {
+    shared.service.plan(&app, &slot, query).await.map(Json)
 }
 
 /// `GET /v1/apps/APP/units?slot=SLOT`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::AppSettings;
 use crate::config::app::{Strategy, SwitchMode, Unit};
-use crate::config::contract::Wish;
+use crate::config::contract::{Refusal, Wish};
 use crate::model::deployment::Kind;
 use crate::model::route::AcceptAt;
 use crate::model::slot::UnitCount;
@@ -14,6 +14,26 @@ use super::batches::{Mover, row};
 use super::facts::{Plan, Side};
 
 impl Plan {
+    /// All that the settings wish and the route, the probes or the units can't give. `wish` as in [`Plan::of`].
+    pub fn refusals(settings: &AppSettings, wish: Option<StrategyName>) -> Vec<Refusal> {
+        let wished = Wish {
+            route: &settings.route,
+            strategy: &Plan::strategy(settings, wish),
+            units: &settings.units,
+            probes: settings.routed_probes(),
+            soak: &settings.soak,
+        };
+        wished.refusals()
+    }
+
+    /// The strategy that a deployment would go by.
+    pub fn strategy(settings: &AppSettings, wish: Option<StrategyName>) -> Strategy {
+        match wish {
+            Some(name) if name != settings.strategy.name => Strategy::named(name),
+            _ => settings.strategy,
+        }
+    }
+
     /// The plan from `from` to `to`. `wish`: an operator wants another strategy for this deployment alone.
     ///
     /// # Errors
@@ -27,20 +47,9 @@ impl Plan {
         from: Option<&Side>,
         to: &Side,
     ) -> Result<Plan, Fault> {
-        let strategy = match wish {
-            Some(name) if name != settings.strategy.name => Strategy::named(name),
-            _ => settings.strategy,
-        };
+        let (strategy, soak) = (Plan::strategy(settings, wish), settings.soak);
         let forward = kind == Kind::Deploy;
-        let soak = settings.soak;
-        let wished = Wish {
-            route: &settings.route,
-            strategy: &strategy,
-            units: &settings.units,
-            probes: settings.routed_probes(),
-            soak: &soak,
-        };
-        if let Some(refusal) = wished.refusals().into_iter().next() {
+        if let Some(refusal) = Plan::refusals(settings, wish).into_iter().next() {
             return Err(Fault::new(refusal.code, format!("{}; {}", refusal.message, refusal.fix)));
         }
         let movers: Vec<Mover> = movers(&strategy, &settings.units, from, to);

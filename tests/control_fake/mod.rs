@@ -41,6 +41,7 @@ pub struct Script {
     pub quarantine: Vec<QuarantineItem>,
     pub reports: BTreeMap<DeploymentId, Report>,
     pub pruned: Option<Pruned>,
+    pub planned: Option<Planned>,
     pub units: Vec<String>,
     pub accepted: VecDeque<Result<Accepted, ApiError>>,
     pub uploaded: VecDeque<Result<Uploaded, ApiError>>,
@@ -146,6 +147,16 @@ impl Service for Fake {
         self.known(app)?;
         let missing = || ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}"));
         self.set(|script| script.detail.clone().filter(|detail| detail.info.slot == *slot)).ok_or_else(missing)
+    }
+
+    async fn plan(&self, app: &AppName, slot: &SlotName, query: PlanQuery) -> Result<Planned, ApiError> {
+        self.known(app)?;
+        self.set(|script| {
+            let strategy = query.strategy.map(|name| format!(" {name}")).unwrap_or_default();
+            script.calls.push(format!("plan {app} {slot}{strategy}"));
+            script.planned.clone()
+        })
+        .ok_or_else(|| ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")))
     }
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {

@@ -1,6 +1,7 @@
 //! What waits for its turn when slotd ends: whoever was told an id finds it again, and nothing happens twice.
 
 use super::*;
+use crate::agent::queue::Brought;
 use crate::units::Load;
 
 /// An app in which a prune never ends, so that everything else waits.
@@ -161,7 +162,7 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
     assert!(!site.layout().queued().exists(), "nobody was told");
     let path = site.layout().spool().join("uploaded");
     std::fs::write(&path, artifact("2")).expect("written");
-    let query = UploadQuery { file: "web-2.tar".into(), version: None, message: None, sha256: None };
+    let query = UploadQuery { file: "web-2.tar".into(), version: None, message: None, sha256: None, strategy: None };
     let (answer, mut answered) = oneshot::channel();
     app.asked(Ask::Upload(path, query, ann(), answer)).await;
     app.begin_intake();
@@ -179,7 +180,7 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
 async fn a_higher_release_takes_the_place_of_one_that_was_brought_and_that_is_known_after_a_restart() {
     let site = Site::serving(&["1", "2"]).automatic();
     let mut app = busy(&site);
-    app.choose_for("ann", Some((&slot("2"), None)));
+    app.choose_for("ann", Some(Brought { slot: &slot("2"), message: None, strategy: None }));
     site.publish("3");
     let mut app = next_start(&site).await;
     rest(&mut app).await;

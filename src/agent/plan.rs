@@ -1,0 +1,92 @@
+//! What a deployment would do, for people who want to know before: the same plan that it would go by.
+
+use crate::config::AppSettings;
+use crate::config::app::Unit;
+use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
+use crate::deployment::facts::{Plan, Side};
+use crate::model::deployment::Kind;
+use crate::model::{AppName, Code, SlotName, StrategyName};
+
+use super::ask::View;
+
+/// The plan from the live slot to `slot`.
+pub(super) fn planned(
+    app: &AppName,
+    view: &View,
+    slot: &SlotName,
+    wish: Option<StrategyName>,
+) -> Result<Planned, ApiError> {
+    let side = |slot: &SlotName| {
+        let record = view.store.record(slot).map_err(|error| error.fault())?;
+        Ok::<_, ApiError>(Side { slot: slot.clone(), units: record.units })
+    };
+    let entry = view.store.slot(slot).ok_or_else(|| {
+        ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
+    })?;
+    let links = view.store.links().map_err(|error| error.fault())?;
+    let from = links.current.slot().map(side).transpose()?;
+    let (to, settings) = (side(slot)?, &view.settings);
+    let refusals = Plan::refusals(settings, wish);
+    let mut refusals: Vec<PlannedRefusal> =
+        refusals.into_iter().map(|it| PlannedRefusal { code: it.code, message: it.message, fix: it.fix }).collect();
+    let plan = match Plan::of(settings, wish, Kind::Deploy, from.as_ref(), &to) {
+        Ok(plan) => Some(plan),
+        Err(fault) if refusals.is_empty() => {
+            let fix = format!("slotctl check {app}");
+            refusals.push(PlannedRefusal { code: fault.code, message: fault.message, fix });
+            None
+        }
+        Err(_) => None,
+    };
+    if let Some(quarantine) = entry.quarantine {
+        refusals.push(PlannedRefusal {
+            code: Code::ReleaseQuarantined,
+            message: format!("it is quarantined since {}: {}", quarantine.at, quarantine.fault),
+            fix: format!("slotctl why {}; slotctl activate {app} {slot} --force", quarantine.deployment),
+        });
+    }
+    let contract = settings.route.contract();
+    let strategy = Plan::strategy(settings, wish);
+    let batches = plan.iter().flat_map(|plan| &plan.batches).map(|batch| PlannedBatch {
+        stop_first: from.as_ref().map(|from| from.units_at(&batch.stop_first)).unwrap_or_default(),
+        start: to.units_at(&batch.start),
+        stop_after: from.as_ref().map(|from| from.units_at(&batch.stop_after)).unwrap_or_default(),
+    });
+    let pause_after = plan.as_ref().and_then(|plan| plan.pause_after);
+    Ok(Planned {
+        app: app.clone(),
+        batches: batches.collect(),
+        from: from.map(|side| side.slot),
+        units: units(settings, &to, |unit| strategy.numbers(unit)),
+        to: to.slot,
+        strategy: strategy.name,
+        route: settings.route.as_str().to_owned(),
+        contract: PlannedContract {
+            private: contract.private,
+            warm: contract.warm,
+            own_ports: contract.own_ports,
+            weights: contract.weights,
+        },
+        pause_after: pause_after.map(|after| u64::try_from(after).unwrap_or(u64::MAX)),
+        weight: plan.as_ref().and_then(|plan| plan.weight),
+        by_hand: plan.as_ref().is_some_and(|plan| plan.by_hand),
+        soak: plan.as_ref().map(|plan| plan.soak).unwrap_or_default(),
+        confirm: plan.as_ref().is_some_and(|plan| plan.confirm),
+        refusals,
+    })
+}
+
+/// The units of the candidate. What the settings don't name any more is replaced at once.
+fn units(settings: &AppSettings, to: &Side, numbers: impl Fn(&Unit) -> crate::model::Numbers) -> Vec<PlannedUnit> {
+    let unit = |count: &crate::model::slot::UnitCount| {
+        let known = settings.units.iter().find(|unit| unit.name == count.name);
+        let unit = Unit {
+            name: count.name.clone(),
+            instances: count.instances,
+            overlap: known.is_some_and(|known| known.overlap),
+        };
+        let crate::model::Numbers { max_surge, max_unavailable } = numbers(&unit);
+        PlannedUnit { unit: unit.name, instances: unit.instances, max_surge, max_unavailable }
+    };
+    to.units.iter().map(unit).collect()
+}

@@ -1,0 +1,104 @@
+//! `plan`: what a deployment would do, and whether it can be.
+
+use crate::control::api::{Planned, PlannedBatch, PlannedContract, PlannedUnit};
+use crate::model::{AppName, Exit, SlotName, StrategyName, UnitName};
+
+use super::Context;
+use super::ending::{During, Ending, Failure};
+use super::output::{Tone, field_line};
+use super::status::name;
+use super::text::plain;
+
+/// `slotctl plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The app
+    app: AppName,
+    /// The slot, or its version
+    version: SlotName,
+    /// By another strategy than the app's: stop-start, blue-green or rolling
+    #[arg(long, value_name = "NAME")]
+    strategy: Option<StrategyName>,
+}
+
+/// What it would do, a step a line.
+pub async fn run(Args { app, version, strategy }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+    let query = strategy.map(|strategy| format!("?strategy={strategy}")).unwrap_or_default();
+    let path = format!("/v1/apps/{app}/plan/{}{query}", version.encoded());
+    let planned: Planned = context.client.get(&path).await.during(format!("plan {app} {version}"))?;
+    let out = context.out;
+    out.document(&planned);
+    lines(&planned).iter().for_each(|line| out.line(line));
+    for refusal in &planned.refusals {
+        let code = format!("{}:", refusal.code);
+        out.line(format!("{} {}", out.tone(Tone::Bad, &code), plain(&refusal.message)));
+        out.line(field_line(&("instead", plain(&refusal.fix))));
+    }
+    Ok(if planned.refusals.is_empty() { Exit::Ok } else { Exit::Refused }.into())
+}
+
+fn lines(planned: &Planned) -> Vec<String> {
+    let over = name(planned.from.as_ref());
+    let unchanged = planned.from.as_ref() == Some(&planned.to);
+    let mut lines = vec![match unchanged {
+        true => format!("{}: {} is live already, nothing to do", planned.app, planned.to),
+        false => format!("{}: {} over {over}, {}", planned.app, planned.to, planned.strategy),
+    }];
+    let mut add = |label: &str, value: String| lines.push(field_line(&(label, value)));
+    planned.units.iter().for_each(|unit| add("unit", unit_text(unit)));
+    add("route", route_text(&planned.route, &planned.contract));
+    if unchanged || planned.batches.is_empty() {
+        return lines;
+    }
+    for (n, batch) in planned.batches.iter().enumerate() {
+        add(&format!("batch {}", n + 1), batch_text(batch));
+        if planned.pause_after == Some(n as u64 + 1) {
+            let share = planned.weight.map(|weight| format!(", with {weight} % of new users")).unwrap_or_default();
+            add("then", format!("waits for `slotctl promote {}`{share}", planned.app));
+        }
+    }
+    if planned.by_hand {
+        add("then", format!("waits, proved and without users, for `slotctl promote {}`", planned.app));
+    }
+    add("switch", format!("current names {}", planned.to));
+    if !planned.soak.is_zero() {
+        let soak = humantime::format_duration(planned.soak);
+        let confirm = match planned.confirm {
+            true => format!(", and back unless `slotctl confirm {}` comes", planned.app),
+            false => String::new(),
+        };
+        add("soak", format!("watched for {soak}{confirm}"));
+    }
+    if planned.from.is_some() {
+        add("then", "what is left of the old slot drains and stops".to_owned());
+    }
+    lines
+}
+
+fn unit_text(unit: &PlannedUnit) -> String {
+    let PlannedUnit { unit, instances, max_surge, max_unavailable } = unit;
+    format!("{unit} × {instances}: at most {max_surge} more run, at most {max_unavailable} fewer are ready")
+}
+
+fn route_text(route: &str, contract: &PlannedContract) -> String {
+    let private = match contract.private {
+        true => "a candidate has no users before the switch",
+        false => "a candidate has users from READY=1 on",
+    };
+    let warm = if contract.warm { "the old slot can stay warm" } else { "the old slot can't stay warm" };
+    let weights = if contract.weights { ", a share can be set" } else { "" };
+    format!("{route}: {private}, {warm}{weights}")
+}
+
+fn batch_text(batch: &PlannedBatch) -> String {
+    let names = |units: &[UnitName]| units.iter().map(UnitName::as_str).collect::<Vec<_>>().join(" ");
+    let mut parts = Vec::new();
+    if !batch.stop_first.is_empty() {
+        parts.push(format!("stop {}", names(&batch.stop_first)));
+    }
+    parts.push(format!("start and prove {}", names(&batch.start)));
+    if !batch.stop_after.is_empty() {
+        parts.push(format!("drain and stop {}", names(&batch.stop_after)));
+    }
+    parts.join(", ")
+}
