@@ -1,16 +1,15 @@
 //! What goes over the control socket: requests and answers. The command line uses the same types.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::{Kind, Report};
 use crate::model::evidence::Fault;
 use crate::model::slot::{Quarantine, SlotRecord, SlotState, UnitCount};
-use crate::model::time::duration_text;
-use crate::model::{
-    AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Template, Timestamp, UnitName, Version,
-};
+use crate::model::{AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Timestamp, Version};
+
+mod plan;
+
+pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
 
 /// An error answer: the fault, and the next command where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -177,99 +176,6 @@ pub struct RollbackRequest {
     /// Also to a quarantined slot.
     #[serde(default)]
     pub force: bool,
-}
-
-/// Query of `GET /v1/apps/APP/plan/SLOT`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanQuery {
-    /// Another strategy than the app's.
-    #[serde(default)]
-    pub strategy: Option<StrategyName>,
-}
-
-/// What a deployment would do: `GET /v1/apps/APP/plan/SLOT`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Planned {
-    /// The app.
-    pub app: AppName,
-    /// The live slot.
-    pub from: Option<SlotName>,
-    /// The candidate.
-    pub to: SlotName,
-    /// How it would move.
-    pub strategy: StrategyName,
-    /// Its units, with the two numbers of each.
-    pub units: Vec<PlannedUnit>,
-    /// How users reach the app.
-    pub route: String,
-    /// What that route gives.
-    pub contract: PlannedContract,
-    /// What would be done, batch by batch; none where it is refused.
-    pub batches: Vec<PlannedBatch>,
-    /// After how many batches it would wait for `promote`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause_after: Option<u64>,
-    /// The share of users, in per cent, that the new instances would have while it waits there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u32>,
-    /// Whether the switch would wait for `promote`.
-    pub by_hand: bool,
-    /// For how long the new slot would be watched after the switch.
-    #[serde(with = "duration_text")]
-    pub soak: Duration,
-    /// Whether it would go back then unless `confirm` comes.
-    pub confirm: bool,
-    /// Why it can't be; none if it can.
-    pub refusals: Vec<PlannedRefusal>,
-}
-
-/// A unit in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedUnit {
-    /// The template.
-    pub unit: Template,
-    /// How many instances there would be: N.
-    pub instances: u32,
-    /// How many more may run meanwhile.
-    pub max_surge: u32,
-    /// How many fewer may be ready meanwhile.
-    pub max_unavailable: u32,
-}
-
-/// A batch in a plan. What is left of the old slot stops once users have moved and the new one has been watched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedBatch {
-    /// Old instances that stop first.
-    pub stop_first: Vec<UnitName>,
-    /// New instances that start and have to prove themselves.
-    pub start: Vec<UnitName>,
-    /// Old instances that stop then.
-    pub stop_after: Vec<UnitName>,
-}
-
-/// What a route gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedContract {
-    /// A candidate has no users before the switch.
-    pub private: bool,
-    /// The old slot can stay warm, so that going back is a switch.
-    pub warm: bool,
-    /// Each instance has a port of its own.
-    pub own_ports: bool,
-    /// The share of an instance can be set.
-    pub weights: bool,
-}
-
-/// Why a plan can't be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedRefusal {
-    /// Its stable name.
-    pub code: Code,
-    /// What can't be, and why.
-    pub message: String,
-    /// What would do.
-    pub fix: String,
 }
 
 /// The answer to `POST /v1/apps/APP/activate`, `…/rollback`, `…/cancel`, `…/promote` and `…/confirm`.
