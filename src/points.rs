@@ -58,6 +58,21 @@ pub fn pass(side: Side, name: &'static str) {
     }
 }
 
+/// Waits in a step for as long as the file `SLOTD_HOLD_AT` says "STATE STEP".
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub async fn hold(_state: &'static str, _name: &'static str) {}
+
+/// Waits in a step for as long as the file `SLOTD_HOLD_AT` says "STATE STEP", so that a test finds a deployment there.
+#[cfg(feature = "crash-points")]
+pub async fn hold(state: &'static str, name: &'static str) {
+    let Some(file) = std::env::var_os("SLOTD_HOLD_AT") else { return };
+    let point = format!("{state} {name}");
+    while std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == point) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 /// Whether this is the time to die: the file names this point, and it counts no further passing.
 #[cfg(feature = "crash-points")]
 fn is_due(point: &str) -> bool {

@@ -17,6 +17,7 @@ use super::intake::{Job, Source};
 use super::intake_queue::{Bearer, Intake};
 use super::orphan::settings_are_gone;
 use super::queue::ended;
+use super::verbs::Verb;
 
 /// How long systemd may take to tell the units' limits before a rollback is accepted without its bound.
 const BOUND_PATIENCE: Duration = Duration::from_secs(2);
@@ -69,7 +70,7 @@ impl<U: UnitControl> App<U> {
             return Ok(Accepted::Unchanged { current: slot });
         }
         self.check_pause()?;
-        self.check_idle()?;
+        self.admit(Verb::Activate)?;
         self.accept(Kind::Deploy, slot, caller, message, strategy).await
     }
 
@@ -94,8 +95,13 @@ impl<U: UnitControl> App<U> {
             return Ok(Accepted::Unchanged { current: target });
         }
         self.check_pause()?;
-        self.check_idle()?;
+        self.admit(Verb::Rollback)?;
         self.accept(Kind::Rollback, target, caller, request.message, None).await
+    }
+
+    /// Refuses what needs the app to itself while something is under way.
+    pub(super) fn admit(&self, verb: Verb) -> Result<(), ApiError> {
+        if verb.needs_rest() { self.check_idle() } else { Ok(()) }
     }
 
     /// Whether an artifact can be taken in at all: nobody is left waiting for one that can't.

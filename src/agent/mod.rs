@@ -21,5 +21,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 pub mod turn;
+pub mod verbs;
 mod view;
 pub mod watch;

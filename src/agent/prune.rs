@@ -12,6 +12,7 @@ use crate::units::UnitControl;
 use super::app::{App, Work};
 use super::ask::Answer;
 use super::deploy::Ground;
+use super::verbs::Verb;
 
 impl<U: UnitControl> App<U> {
     pub(super) fn prune(&mut self, dry_run: bool, caller: &Caller, answer: Answer<Pruned>) {
@@ -27,7 +28,7 @@ impl<U: UnitControl> App<U> {
             });
             return;
         }
-        if let Err(error) = self.check_idle() {
+        if let Err(error) = self.admit(Verb::Prune) {
             let _ = answer.send(Err(error));
             return;
         }

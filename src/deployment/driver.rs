@@ -32,8 +32,10 @@ pub struct Said {
     /// Who.
     pub by: String,
     /// Whether it is followed.
-    pub answer: oneshot::Sender<Result<(), Refused>>,
+    pub answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<(), Refused>>;
 
 /// How a deployment was driven to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +57,14 @@ pub async fn drive<W: World>(
 ) -> Driven {
     let mut meter = Meter::new(machine.facts(), report.steps.is_empty());
     let before = report.measured;
+    // Who said what is followed: they are told once the stage that their word leads to is announced, and so outlives slotd.
+    let mut heard: Vec<Answer> = Vec::new();
     while let Some(effect) = machine.effect().cloned() {
         let state = machine.state();
         begin(&mut report, &machine, &effect, world.limit(&effect));
         world.publish(&Report { ended: None, ..report.clone() });
         let began = Instant::now();
-        let (event, late) = step(&machine, &effect, &report, world, words).await;
+        let (event, late) = step(&machine, &effect, &report, world, words, &mut heard).await;
         let took = began.elapsed();
         finish(&mut report, &event, took);
         meter.pass(&mut report.measured, state, &effect, took, &event);
@@ -71,14 +75,21 @@ pub async fn drive<W: World>(
         if machine.apply(event).is_err() {
             break;
         }
+        if effect.kind() == Kind::Announce {
+            tell(&mut heard);
+        }
         for said in late {
-            answer(&mut machine, said);
+            match machine.apply(Event::Said { say: said.say, by: said.by }) {
+                Ok(()) => heard.push(said.answer),
+                Err(refused) => drop(said.answer.send(Err(refused))),
+            }
         }
         // The record is closed with the result in it; people are told when all is over.
         if let Some(ruling) = machine.ruling().filter(|_| is_closing(&machine)) {
             close(&mut report, ruling);
         }
     }
+    tell(&mut heard);
     let ruling = machine.ruling().cloned().unwrap_or_else(lost);
     report.state = State::Done;
     report.waiting = None;
@@ -94,12 +105,16 @@ async fn step<W: World>(
     report: &Report,
     world: &W,
     words: &mut mpsc::Receiver<Said>,
+    heard: &mut Vec<Answer>,
 ) -> (Event, Vec<Said>) {
     let context = Context { facts: machine.facts(), stage: machine.stage(), ruling: machine.ruling(), report };
     let name = effect.kind().as_str();
     points::pass(points::Side::Before, name);
     let limit = world.limit(effect) + GRACE;
-    let performed = tokio::time::timeout(limit, world.perform(effect, context));
+    let performed = tokio::time::timeout(limit, async {
+        points::hold(machine.state().as_str(), name).await;
+        world.perform(effect, context).await
+    });
     tokio::pin!(performed);
     let mut late = Vec::new();
     let event = loop {
@@ -115,7 +130,7 @@ async fn step<W: World>(
                     // A caller that went away meanwhile needs no answer, here and below.
                     Err(refused) => drop(said.answer.send(Err(refused))),
                     Ok(()) if effect.gives_way_to(said.say) => {
-                        let _ = said.answer.send(Ok(()));
+                        heard.push(said.answer);
                         break Event::Said { say: said.say, by: said.by };
                     }
                     Ok(()) => late.push(said),
@@ -127,10 +142,11 @@ async fn step<W: World>(
     (event, late)
 }
 
-/// Hears a word that came while an effect was not to be interrupted.
-fn answer(machine: &mut Machine, said: Said) {
-    // A caller that went away meanwhile needs no answer.
-    let _ = said.answer.send(machine.apply(Event::Said { say: said.say, by: said.by }));
+fn tell(heard: &mut Vec<Answer>) {
+    for answer in heard.drain(..) {
+        // A caller that went away meanwhile needs no answer.
+        let _ = answer.send(Ok(()));
+    }
 }
 
 fn is_closing(machine: &Machine) -> bool {

@@ -2,70 +2,12 @@
 //! current = running = route = the chosen side.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::super::machine::Machine;
-use super::super::sim::{Sim, facts, facts_by, run_of, runs, side};
-use super::super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
+use super::super::sim::{Sim, facts, facts_by, side, stages};
+use super::super::stage::Stage;
 use super::*;
-use crate::model::slot::Phase;
 use crate::model::{Numbers, UnitName};
-
-/// Every stage that an intent for these facts can hold.
-fn stages(facts: &Facts) -> Vec<Stage> {
-    let live = || Live { up: facts.from.is_some(), failed_probe: None };
-    let started = |batches: usize| -> Runs {
-        let all = facts.plan.batches.iter().take(batches).flat_map(|batch| facts.to.units_at(&batch.start));
-        all.map(|unit| (unit.clone(), run_of(&unit))).collect()
-    };
-    let proved = runs(&facts.to);
-    let left = Duration::from_secs(60);
-    let mut stages = vec![Stage::Preparing];
-    for (batch, of) in facts.plan.batches.iter().enumerate() {
-        let (before, after) = (started(batch), started(batch + 1));
-        stages.push(Stage::Starting { live: live(), batch, proved: before.clone() });
-        let own = after.iter().filter(|(unit, _)| !before.contains_key(*unit));
-        let own: Runs = own.map(|(unit, run)| (unit.clone(), run.clone())).collect();
-        stages.push(Stage::Proving { live: live(), batch, proved: before, started: own });
-        if of.shift {
-            stages.extend([
-                Stage::Shifting { live: live(), batch, proved: after.clone() },
-                Stage::Draining { live: live(), batch: Some(batch), proved: after.clone(), soaked: false },
-                Stage::Waiting { live: live(), batch: Some(batch), proved: after },
-            ]);
-        }
-    }
-    stages.extend([
-        Stage::Waiting { live: live(), batch: None, proved: proved.clone() },
-        Stage::Switching { live: live(), proved: proved.clone(), linked: false },
-        Stage::Soaking { live: live(), proved: proved.clone(), left },
-        Stage::Draining { live: live(), batch: None, proved: proved.clone(), soaked: true },
-        Stage::Reviving { live: live(), left },
-        Stage::Post { proved },
-    ]);
-    let ruling = |outcome| Ruling {
-        outcome,
-        fault: Some(Fault::new(Code::ProbeFailed, "no")),
-        blame: Blame::Release,
-        phase: Phase::Proving,
-        warnings: Vec::new(),
-    };
-    let settling = |to, serve, alternative, outcome| {
-        Stage::Settling(Settling { to, serve, alternative, begun: facts.plan.batches.len(), ruling: ruling(outcome) })
-    };
-    match facts.from {
-        Some(_) => stages.extend([
-            settling(Target::From, true, false, Outcome::RolledBack),
-            settling(Target::From, true, true, Outcome::RolledBack),
-            settling(Target::To, true, true, Outcome::Failed),
-        ]),
-        None => stages.extend([
-            settling(Target::Nothing, false, false, Outcome::Failed),
-            settling(Target::To, true, false, Outcome::Failed),
-        ]),
-    }
-    stages
-}
 
 fn subsets(units: &[UnitName]) -> Vec<BTreeSet<UnitName>> {
     let take = |mask: usize| units.iter().enumerate().filter(move |(i, _)| mask >> i & 1 == 1);

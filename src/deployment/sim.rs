@@ -2,17 +2,18 @@
 #![allow(missing_docs, reason = "for tests")]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::model::deployment::{Blame, Kind};
-use crate::model::slot::UnitCount;
-use crate::model::{Code, DeploymentId, Fault, Numbers, SlotName, UnitName};
+use crate::model::slot::{Phase, UnitCount};
+use crate::model::{Code, DeploymentId, Fault, Numbers, Outcome, SlotName, UnitName};
 
 use super::batches::{Mover, row};
 use super::effect::Effect;
 use super::facts::{Facts, Plan, Side, Via};
 use super::machine::{Event, Failure, Machine, Observed};
 use super::side::Found;
-use super::stage::{Live, Runs, Stage};
+use super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
 
 /// The host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,62 @@ pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
     let overlap = from.is_some() && numbers != Numbers::stop_start(unit.instances);
     let plan = Plan { batches, overlap, warm: true, ..Plan::forgotten() };
     Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
+}
+
+/// Every stage that an intent for these facts can hold.
+pub fn stages(facts: &Facts) -> Vec<Stage> {
+    let live = || Live { up: facts.from.is_some(), failed_probe: None };
+    let started = |batches: usize| -> Runs {
+        let all = facts.plan.batches.iter().take(batches).flat_map(|batch| facts.to.units_at(&batch.start));
+        all.map(|unit| (unit.clone(), run_of(&unit))).collect()
+    };
+    let proved = runs(&facts.to);
+    let left = Duration::from_secs(60);
+    let mut stages = vec![Stage::Preparing];
+    for (batch, of) in facts.plan.batches.iter().enumerate() {
+        let (before, after) = (started(batch), started(batch + 1));
+        stages.push(Stage::Starting { live: live(), batch, proved: before.clone() });
+        let own = after.iter().filter(|(unit, _)| !before.contains_key(*unit));
+        let own: Runs = own.map(|(unit, run)| (unit.clone(), run.clone())).collect();
+        stages.push(Stage::Proving { live: live(), batch, proved: before, started: own });
+        if of.shift {
+            stages.extend([
+                Stage::Shifting { live: live(), batch, proved: after.clone() },
+                Stage::Draining { live: live(), batch: Some(batch), proved: after.clone(), soaked: false },
+                Stage::Waiting { live: live(), batch: Some(batch), proved: after },
+            ]);
+        }
+    }
+    stages.extend([
+        Stage::Waiting { live: live(), batch: None, proved: proved.clone() },
+        Stage::Switching { live: live(), proved: proved.clone(), linked: false },
+        Stage::Soaking { live: live(), proved: proved.clone(), left },
+        Stage::Draining { live: live(), batch: None, proved: proved.clone(), soaked: true },
+        Stage::Reviving { live: live(), left },
+        Stage::Post { proved },
+    ]);
+    let ruling = |outcome| Ruling {
+        outcome,
+        fault: Some(Fault::new(Code::ProbeFailed, "no")),
+        blame: Blame::Release,
+        phase: Phase::Proving,
+        warnings: Vec::new(),
+    };
+    let settling = |to, serve, alternative, outcome| {
+        Stage::Settling(Settling { to, serve, alternative, begun: facts.plan.batches.len(), ruling: ruling(outcome) })
+    };
+    match facts.from {
+        Some(_) => stages.extend([
+            settling(Target::From, true, false, Outcome::RolledBack),
+            settling(Target::From, true, true, Outcome::RolledBack),
+            settling(Target::To, true, true, Outcome::Failed),
+        ]),
+        None => stages.extend([
+            settling(Target::Nothing, false, false, Outcome::Failed),
+            settling(Target::To, true, false, Outcome::Failed),
+        ]),
+    }
+    stages
 }
 
 pub fn run_of(unit: &UnitName) -> String {

@@ -1,0 +1,102 @@
+//! The verbs of an app, and what becomes of each as the app stands. Pure; every pair is written out.
+//!
+//! `docs/verbs.md` is the table of all pairs, made from this file and from what a deployment hears in its stages.
+
+use crate::deployment::{Facts, Refused, Stage};
+use crate::model::deployment::Say;
+use crate::points::named;
+
+named! {
+    /// What is asked of an app.
+    Verb {
+        Plan = "plan",
+        Deploy = "deploy",
+        Activate = "activate",
+        Rollback = "rollback",
+        Cancel = "cancel",
+        Promote = "promote",
+        Confirm = "confirm",
+        Prune = "prune",
+        Clear = "quarantine clear",
+    }
+}
+
+/// How an app stands.
+#[derive(Debug, Clone, Copy)]
+pub enum Standing<'a> {
+    /// Nothing is under way, and nothing waits.
+    Idle,
+    /// A deployment waits for another one, or for a prune, to end.
+    Queued,
+    /// A deployment is under way.
+    In(&'a Stage, &'a Facts),
+}
+
+/// What becomes of a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is done at once.
+    Done,
+    /// What it begins waits until the deployment is over.
+    Waits,
+    /// The deployment does it.
+    Followed,
+    /// The deployment is in the way.
+    Busy,
+    /// No deployment is there that could hear it.
+    Nothing,
+    /// The deployment doesn't do it.
+    Refused(Refused),
+}
+
+/// Who decides about a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judge {
+    /// Nobody: it disturbs nothing.
+    Nobody,
+    /// It takes its turn.
+    Queue,
+    /// It has to have the app to itself.
+    Rest,
+    /// The deployment itself.
+    Deployment(Say),
+}
+
+impl Verb {
+    fn judge(self) -> Judge {
+        match self {
+            Verb::Plan | Verb::Clear => Judge::Nobody,
+            Verb::Deploy => Judge::Queue,
+            Verb::Activate | Verb::Rollback | Verb::Prune => Judge::Rest,
+            Verb::Cancel => Judge::Deployment(Say::Cancel),
+            Verb::Promote => Judge::Deployment(Say::Promote),
+            Verb::Confirm => Judge::Deployment(Say::Confirm),
+        }
+    }
+
+    /// Whether nothing else may be under way.
+    pub fn needs_rest(self) -> bool {
+        self.judge() == Judge::Rest
+    }
+
+    /// What becomes of it.
+    pub fn heard(self, standing: Standing<'_>) -> Heard {
+        match (self.judge(), standing) {
+            (Judge::Nobody, _) | (Judge::Queue | Judge::Rest, Standing::Idle) => Heard::Done,
+            (Judge::Queue, Standing::Queued | Standing::In(..)) => Heard::Waits,
+            (Judge::Rest, Standing::Queued | Standing::In(..)) => Heard::Busy,
+            (Judge::Deployment(_), Standing::Idle) => Heard::Nothing,
+            // It ends before it began.
+            (Judge::Deployment(Say::Cancel), Standing::Queued) => Heard::Followed,
+            (Judge::Deployment(Say::Promote | Say::Confirm), Standing::Queued) => Heard::Nothing,
+            (Judge::Deployment(say), Standing::In(stage, facts)) => match say.heard_in(stage, facts) {
+                Ok(()) => Heard::Followed,
+                Err(refused) => Heard::Refused(refused),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "verbs_tests.rs"]
+mod tests;
