@@ -6,8 +6,9 @@
 mod handover;
 mod support;
 
-use handover::program::{GO, GUNICORN, NODE, Program, SAMPLE};
-use handover::queue::jobs_are_done_once;
+use handover::program::{GO, GO_BY_SIGNAL, GUNICORN, GUNICORN_ON_PORT, NODE, NODE_BY_SIGNAL, Program, SAMPLE};
+use handover::queue::{a_worker_that_fails_is_undone, jobs_are_done_once, jobs_of_one_app_are_done_once};
+use handover::undone::{undone, undone_in_the_third_batch};
 use handover::watch::{Instances, Watch, rolls};
 use handover::{Plain, Route, app_on, moves, restarts};
 use support::host::{Host, Root};
@@ -25,7 +26,7 @@ const SOCKET_READY_STOP_START: Route = Route {
 
 /// The same socket; the new slot accepts beside the old one, which then stops. Who accepts can't be switched in one step.
 const SOCKET_READY_BLUE_GREEN: Route = Route {
-    name: "socket-ready-blue-green",
+    name: "socket-ready",
     settings: "strategy = \"blue-green\"\n\
                [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\npath = \"/health\"\n\
                [soak]\ntime = \"0s\"\n",
@@ -43,6 +44,68 @@ const SOCKET_READY_ROLLING: Route = Route {
     ..SOCKET_READY_STOP_START
 };
 
+/// The same socket; the new slot is quiet until it has proved itself, and the old one from then on.
+const SOCKET_SIGNAL: Route = Route {
+    name: "socket-signal",
+    new: "--accept signal",
+    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"0s\"\n",
+    ..SOCKET_READY_STOP_START
+};
+
+/// What tells systemd isn't the main process.
+const SOCKET_SIGNAL_NODE: Route = Route {
+    before: &[
+        "mkdir -p /etc/systemd/system/web@.service.d",
+        "printf '[Service]\\nNotifyAccess=all\\n' \
+               >/etc/systemd/system/web@.service.d/access.conf",
+    ],
+    ..SOCKET_SIGNAL
+};
+
+/// Instances with ports of their own, and a redirection in the kernel. Kept connections are given a moment, then cut.
+const NFTABLES: Route = Route {
+    name: "nftables",
+    new: "--route nftables",
+    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"0s\"\n\
+               [route]\nkind = \"nftables\"\nport = 8080\nports = \"20000-20099\"\ndrain = \"1500ms\"\n",
+    ..SOCKET_READY_STOP_START
+};
+
+/// Four instances on it, moved by these numbers; proofs are brief, since there are many.
+macro_rules! nftables_by {
+    ($max_surge:literal, $max_unavailable:literal) => {
+        Route {
+            settings: concat!(
+                "strategy = \"rolling\"\nmax_surge = ",
+                $max_surge,
+                "\nmax_unavailable = ",
+                $max_unavailable,
+                "\n[[unit]]\nname = \"web@\"\ninstances = 4\n[soak]\ntime = \"0s\"\n\
+                 [route]\nkind = \"nftables\"\nport = 8080\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
+                 [proof]\ninterval = \"50ms\"\nsuccesses = 2\ndeadline = \"20s\"\nstable_for = \"100ms\"\n",
+            ),
+            ..NFTABLES
+        }
+    };
+}
+
+/// For what fails: room for a proof, and a soak.
+const SOCKET_SIGNAL_SOAKED: Route = Route {
+    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
+               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
+    ..SOCKET_SIGNAL
+};
+
+/// The same; the health socket of each instance is asked beside its port.
+const NFTABLES_SOAKED: Route = Route {
+    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
+               [route]\nkind = \"nftables\"\nport = 8080\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
+               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
+    ..NFTABLES
+};
+
 /// A row: a test of this name, on this route, with this program, and what it is compared with.
 macro_rules! rows {
     ($($name:ident: $route:expr, $program:expr, $plain:expr;)*) => {$(
@@ -55,10 +118,17 @@ macro_rules! rows {
 
 rows! {
     socket_ready_stop_start: SOCKET_READY_STOP_START, SAMPLE, [Plain::Restart, Plain::Link];
-    socket_ready_blue_green: SOCKET_READY_BLUE_GREEN, SAMPLE, [];
+    socket_ready: SOCKET_READY_BLUE_GREEN, SAMPLE, [];
     socket_ready_stop_start_gunicorn: SOCKET_READY_STOP_START, GUNICORN, [Plain::Restart];
     socket_ready_stop_start_node: SOCKET_READY_STOP_START, NODE, [Plain::Restart];
     socket_ready_stop_start_go: SOCKET_READY_STOP_START, GO, [Plain::Restart];
+    socket_signal: SOCKET_SIGNAL, SAMPLE, [];
+    socket_signal_node: SOCKET_SIGNAL_NODE, NODE_BY_SIGNAL, [];
+    socket_signal_go: SOCKET_SIGNAL, GO_BY_SIGNAL, [];
+    nftables: NFTABLES, SAMPLE, [];
+    nftables_gunicorn: NFTABLES, GUNICORN_ON_PORT, [];
+    nftables_node: NFTABLES, NODE, [];
+    nftables_go: NFTABLES, GO, [];
 }
 
 /// A row: a test of this name, on this route, that watches so many instances under these two numbers.
@@ -80,6 +150,9 @@ rolling_rows! {
     rolling_socket_ready: SOCKET_READY_ROLLING, 4, (1, 0);
     rolling_socket_ready_blue_green: SOCKET_READY_BLUE_GREEN, 1, (1, 0);
     rolling_socket_ready_stop_start: SOCKET_READY_STOP_START, 1, (0, 1);
+    rolling_nftables_1_0: nftables_by!(1, 0), 4, (1, 0);
+    rolling_nftables_0_1: nftables_by!(0, 1), 4, (0, 1);
+    rolling_nftables_2_1: nftables_by!(2, 1), 4, (2, 1);
 }
 
 #[test]
@@ -101,6 +174,31 @@ fn the_watch_on_instances_sees_the_least_and_the_most() {
 #[test]
 fn each_job_is_done_once_while_web_app_and_worker_move() {
     jobs_are_done_once(&SOCKET_READY_STOP_START);
+}
+
+#[test]
+fn each_job_is_done_once_while_both_units_of_an_app_move() {
+    jobs_of_one_app_are_done_once(&SOCKET_SIGNAL);
+}
+
+#[test]
+fn a_worker_that_fails_leaves_the_old_one_at_work() {
+    a_worker_that_fails_is_undone(&SOCKET_SIGNAL);
+}
+
+#[test]
+fn undone_socket_signal() {
+    undone(&SOCKET_SIGNAL_SOAKED);
+}
+
+#[test]
+fn undone_nftables() {
+    undone(&NFTABLES_SOAKED);
+}
+
+#[test]
+fn undone_in_batch_3_of_4_nftables() {
+    undone_in_the_third_batch(&nftables_by!(1, 0));
 }
 
 #[track_caller]

@@ -10,7 +10,7 @@ use crate::model::Code;
 use crate::model::route::AcceptAt;
 
 use super::app::{Accept, Address, Probe, Route, Soak, Strategy, SwitchMode, Unit};
-use super::text::{PORT, placeholders};
+use super::text::{INSTANCE, PORT, placeholders};
 
 /// What a route gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,15 @@ impl Wish<'_> {
         };
         for (n, probe) in self.probes.iter().enumerate() {
             let place = Place::Probe(n);
+            if let Some(path) = unix_path(probe)
+                && !placeholders(path).contains(&INSTANCE)
+                && self.overlaps()
+            {
+                let message =
+                    format!("the probe {probe} asks one socket of all instances, and the old slot may answer");
+                let fix = "ask the slot's own socket: \"/run/slots/APP/{instance}/health.sock\"";
+                refuse(Code::RouteProbeUnaddressed, place, message, fix);
+            }
             let Some(address) = tcp_address(probe) else { continue };
             let own = placeholders(address).contains(&PORT);
             if own && !contract.own_ports {
@@ -195,6 +204,15 @@ fn tcp_address(probe: &Probe) -> Option<&str> {
     }
 }
 
+/// The path of the Unix socket that a probe asks.
+fn unix_path(probe: &Probe) -> Option<&str> {
+    match probe {
+        Probe::Http { address: Address::Unix(path), .. } => path.to_str(),
+        Probe::Unix { path } => Some(path),
+        Probe::Http { address: Address::Tcp(_), .. } | Probe::Notify | Probe::Tcp { .. } | Probe::Unit { .. } => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -217,8 +235,14 @@ mod tests {
         let shared = "[[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:80\"\n";
         let own = "[[probe]]\nkind = \"tcp\"\naddress = \"127.0.0.1:{port}\"\n";
         let health = "[[probe]]\nkind = \"unix\"\npath = \"/run/slots/web/{instance}/health.sock\"\n";
+        let fixed = "[[probe]]\nkind = \"unix\"\npath = \"/run/web.sock\"\n";
         for (text, words) in [
             (format!("{unit}{shared}"), ""),
+            (format!("{unit}{fixed}"), ""),
+            (
+                format!("strategy = \"blue-green\"\n{unit}{fixed}"),
+                "4: the probe unix /run/web.sock asks one socket of all instances",
+            ),
             (format!("strategy = \"blue-green\"\n{unit}{health}"), ""),
             (
                 format!("strategy = \"blue-green\"\n{unit}{shared}"),

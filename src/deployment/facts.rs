@@ -172,8 +172,46 @@ impl Facts {
         Traffic { to, weight: self.plan.weight.filter(|_| self.pauses_after(index)), whole: false }
     }
 
+    /// The new instances that have users by then. Those of the last batches get theirs with `current`, though the batch of
+    /// a unit that is replaced at once may follow before; but where old ones made room, they stand in for them.
     fn started_before(&self, index: usize) -> Vec<(UnitName, InstanceName)> {
-        let through = &self.plan.batches[..index.min(self.plan.batches.len())];
-        through.iter().flat_map(|batch| self.to.all_at(&batch.start)).collect()
+        let through = self.plan.batches.iter().enumerate().take(index);
+        let has_users = |n, batch: &Batch| batch.shift || self.pauses_after(n) || !batch.stop_first.is_empty();
+        through.filter(|(n, batch)| has_users(*n, batch)).flat_map(|(_, batch)| self.to.all_at(&batch.start)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batches::{Mover, row};
+    use super::super::sim::facts;
+    use super::*;
+    use crate::model::{Numbers, Template};
+
+    /// Of an app of `web@`, N instances that move by these numbers, and one `job@` that is replaced at once: who has users
+    /// while the batch of `job@` starts.
+    fn while_the_job_moves(n: u32, max_surge: u32, max_unavailable: u32) -> Vec<String> {
+        let units: [(Template, u32, Numbers); 2] =
+            [("web@", n, Numbers { max_surge, max_unavailable }), ("job@", 1, Numbers::stop_start(1))]
+                .map(|(name, count, numbers)| (name.parse().expect("a template"), count, numbers));
+        let side = |version: &str| Side {
+            slot: version.parse().expect("a slot"),
+            units: units.iter().map(|(name, count, _)| UnitCount { name: name.clone(), instances: *count }).collect(),
+        };
+        let movers = units.clone().map(|(unit, count, numbers)| Mover { unit, old: count, new: count, numbers });
+        let mut facts = facts(Some(side("1")), side("2"));
+        facts.plan.batches = row(&movers);
+        let traffic = facts.traffic_before(facts.plan.batches.len() - 1);
+        let web = traffic.to.iter().map(|(unit, _)| unit.to_string()).filter(|unit| unit.starts_with("web@"));
+        web.map(|unit| unit.trim_start_matches("web@").trim_end_matches(".service").to_owned()).collect()
+    }
+
+    #[test]
+    fn nobody_is_sent_to_the_new_slot_while_a_worker_moves_before_the_switch() {
+        assert_eq!(while_the_job_moves(1, 1, 0), ["1"]);
+        assert_eq!(while_the_job_moves(2, 2, 0), ["1", "1@2"]);
+        assert_eq!(while_the_job_moves(2, 1, 0), ["1@2", "2"], "the first batch has moved its users");
+        assert_eq!(while_the_job_moves(2, 0, 1), ["2", "2@2"], "there is no old one left");
+        assert_eq!(while_the_job_moves(1, 1, 1), ["2"], "there is no old one left");
     }
 }

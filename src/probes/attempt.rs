@@ -10,7 +10,7 @@ use crate::config::app::Probe;
 use crate::model::UnitName;
 use crate::units::{JobResult, UnitControl, UnitError, UnitStatus};
 
-use super::{Miss, Prober, Target, http, text};
+use super::{Miss, Prober, Target, http, peer, text};
 
 impl<U: UnitControl> Prober<U> {
     /// Asks `probe` once, for at most `timeout`; a unit that is stopped for taking longer may take as long again.
@@ -28,7 +28,7 @@ impl<U: UnitControl> Prober<U> {
                     http::ask(address, path, &expected, target).await
                 }
                 Probe::Tcp { address } => connect_tcp(&text::fill(address, target)).await.map(drop),
-                Probe::Unix { path } => connect_unix(&text::fill(path, target)).await.map(drop),
+                Probe::Unix { path } => connect_unix(&text::fill(path, target), target).await.map(drop),
                 Probe::Unit { name } => self.run_unit(name, target, timeout).await,
             }
         };
@@ -116,13 +116,17 @@ pub(super) async fn connect_tcp(address: &str) -> Result<TcpStream, Miss> {
     TcpStream::connect(address).await.map_err(|error| Miss::silent(format!("connect to {address}: {error}")))
 }
 
-/// A connection to a Unix socket.
-pub(super) async fn connect_unix(path: &str) -> Result<UnixStream, Miss> {
-    UnixStream::connect(path).await.map_err(|error| {
+/// A connection to a Unix socket, on which no other instance than the one that is asked listens.
+pub(super) async fn connect_unix(path: &str, target: &Target) -> Result<UnixStream, Miss> {
+    let stream = UnixStream::connect(path).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => " (it needs a group that slotd is in, and UMask=0007 in the template)",
             _ => "",
         };
         Miss::silent(format!("connect to {path}: {error}{hint}"))
-    })
+    })?;
+    match peer::other_instance(&stream, &target.unit) {
+        Some(other) => Err(Miss::wrong(format!("{path} is answered by {other}, not by {}", target.unit))),
+        None => Ok(stream),
+    }
 }

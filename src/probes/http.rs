@@ -46,7 +46,7 @@ pub(super) async fn ask(address: &Address, path: &str, expected: &Expected<'_>, 
         }
         Address::Unix(socket) => {
             let socket = text::fill(&socket.to_string_lossy(), target);
-            exchange(connect_unix(&socket).await?, "localhost", &path, expected, target).await
+            exchange(connect_unix(&socket, target).await?, "localhost", &path, expected, target).await
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod http;
+mod peer;
 mod proof;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ use crate::support::world::{PATIENCE, World};
 const CLIENT: &str = "/usr/local/lib/handover-client";
 /// The client's lines: a pipe.
 const LINES: &str = "/run/handover/lines";
+/// What it says to them, and of anything else: a file.
+const HEARD: &str = "/run/handover/heard";
 
 /// Both at work.
 pub struct Load<'a> {
@@ -42,7 +44,7 @@ impl<'a> Load<'a> {
         // Units, so that an end is a signal. The pipe is open for writing too, so that it has no end.
         world.host.ok(&format!(
             "systemd-run --quiet --unit=load-client -p LimitNOFILE=4096 \
-             sh -c 'exec {CLIENT} 127.0.0.1:{port} {arguments} --report /run/handover/client.json <>{LINES}'"
+             sh -c 'exec {CLIENT} 127.0.0.1:{port} {arguments} --report /run/handover/client.json <>{LINES} 2>{HEARD}'"
         ));
         world.host.ok(&format!(
             "systemd-run --quiet --unit=load-wrk -p KillSignal=SIGINT -p LimitNOFILE=4096 \
@@ -55,13 +57,24 @@ impl<'a> Load<'a> {
     /// Tells the client that a move to this slot begins.
     #[track_caller]
     pub fn expect(&self, slot: &str) {
-        self.world.host.ok(&format!("echo 'expect {slot}' >{LINES}"));
+        self.tell(&format!("expect {slot}"));
     }
 
     /// Tells the client that the switch to this slot is over.
     #[track_caller]
     pub fn mark(&self, slot: &str) {
-        self.world.host.ok(&format!("echo 'mark {slot}' >{LINES}"));
+        self.tell(&format!("mark {slot}"));
+    }
+
+    /// Says a line, and returns when it holds: what lies in the pipe doesn't yet, and a switch may be faster.
+    #[track_caller]
+    fn tell(&self, line: &str) {
+        let heard = || self.world.host.ok(&format!("grep -cxF 'heard {line}' {HEARD} || true"));
+        let before = heard();
+        self.world.host.ok(&format!("echo '{line}' >{LINES}"));
+        wait_until(&format!("the load client to hear {line:?}"), PATIENCE, || {
+            if heard() == before { Err(self.world.host.ok(&format!("tail {HEARD}"))) } else { Ok(()) }
+        });
     }
 
     /// Ends both.
@@ -72,7 +85,8 @@ impl<'a> Load<'a> {
             wait_until(&format!("the report of {name}"), PATIENCE, || {
                 let text = self.world.host.sh(&format!("cat /run/handover/{name}.json"));
                 serde_json::from_slice(&text.stdout).map_err(|error| {
-                    format!("{error}: {}", self.world.host.ok(&format!("journalctl -u load-{name} --no-pager -n 20")))
+                    let said = format!("journalctl -u load-{name} --no-pager -n 20; tail {HEARD}");
+                    format!("{error}: {}", self.world.host.ok(&said))
                 })
             })
         };

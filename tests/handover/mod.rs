@@ -5,6 +5,7 @@ pub mod jobs;
 pub mod load;
 pub mod program;
 pub mod queue;
+pub mod undone;
 pub mod watch;
 
 use crate::support::host::Root;
@@ -40,13 +41,26 @@ pub struct Route {
 
 /// So many moves, at most `most`: HANDOVER_DEPLOYMENTS, or few.
 pub fn deployments(most: u32) -> u32 {
-    let wanted = std::env::var("HANDOVER_DEPLOYMENTS").ok().filter(|text| !text.is_empty());
-    wanted.map_or(DEPLOYMENTS, |text| text.parse().expect("HANDOVER_DEPLOYMENTS is a number")).min(most)
+    wanted().unwrap_or(DEPLOYMENTS).min(most)
+}
+
+/// HANDOVER_DEPLOYMENTS, if it says something.
+fn wanted() -> Option<u32> {
+    let text = std::env::var("HANDOVER_DEPLOYMENTS").ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().expect("HANDOVER_DEPLOYMENTS is a number"))
 }
 
 /// slotd on a fresh host, with the app `web` on this route, and 1.0.0 live.
 #[track_caller]
 pub fn app_on(route: &Route, program: &Program) -> World {
+    let world = app_without_release(route, program);
+    expect_exit(&world.send("web", &program.release(&world, VERSIONS[0])), 0);
+    world
+}
+
+/// The same, before its first release.
+#[track_caller]
+pub fn app_without_release(route: &Route, program: &Program) -> World {
     let world = World::installed("handover", Root::Own);
     world.host.ok("systemctl enable --now slotd.socket slotd.service");
     for line in route.before {
@@ -54,10 +68,10 @@ pub fn app_on(route: &Route, program: &Program) -> World {
     }
     let Program { exec, new, .. } = program;
     world.ok(&format!("new web --exec {exec} {new} --port 8080 {} --health /health --write", route.new));
-    world.settings("web", &format!("{}{PROOF}", route.settings));
+    let proof = if route.settings.contains("[proof]") { "" } else { PROOF };
+    world.settings("web", &format!("{}{proof}", route.settings));
     // Else slotd would go on with what `new` wrote, and the row would tell of another strategy.
     world.ok("check web");
-    expect_exit(&world.send("web", &program.release(&world, VERSIONS[0])), 0);
     load::supply(&world);
     world
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::queue;
 use crate::support::host::shown;
 use crate::support::world::World;
 
@@ -41,6 +42,15 @@ pub const SAMPLE: Program = Program {
     },
 };
 
+/// The sample server, and the queue worker beside it as bin/worker.
+pub const SAMPLE_WITH_WORKER: Program = Program {
+    fill: |world, tree| {
+        (SAMPLE.fill)(world, tree);
+        write_program(&tree.join("bin/worker"), queue::START.as_bytes());
+    },
+    ..SAMPLE
+};
+
 /// Debian's gunicorn; its workers close each connection after an answer.
 pub const GUNICORN: Program = Program {
     name: "-gunicorn",
@@ -53,6 +63,10 @@ pub const GUNICORN: Program = Program {
         fs::copy(checkout().join("examples/wsgi/app.py"), tree.join("app.py")).expect("copied");
     },
 };
+
+/// The same on a port of its own.
+pub const GUNICORN_ON_PORT: Program =
+    Program { exec: "'/usr/bin/gunicorn --workers 2 --bind [::]:${PORT} --chdir /srv/web app:app'", ..GUNICORN };
 
 /// A server on node's http.
 pub const NODE: Program = Program {
@@ -75,19 +89,23 @@ pub const GO: Program = Program {
     plain: "/srv/plain/current/server",
     kind: "notify",
     most: 50,
-    fill: |_, tree| {
-        let cache = checkout().join("target/go-cache");
-        let build = Command::new("go")
-            .args(["build", "-o"])
-            .arg(tree.join("server"))
-            .arg(programs().join("server.go"))
-            .envs([("CGO_ENABLED", "0"), ("GOPROXY", "off"), ("GO111MODULE", "off"), ("GOFLAGS", "")])
-            .env("GOCACHE", cache)
-            .output()
-            .expect("go starts: tests/host/host setup");
-        assert!(build.status.success(), "{}", shown(&build));
-    },
+    fill: |_, tree| build_go(&programs().join("server.go"), &tree.join("server")),
 };
+
+/// examples/node-server, which starts quiet and goes by the two signals.
+pub const NODE_BY_SIGNAL: Program = Program {
+    exec: "\"/usr/bin/node /srv/web/server.js\"",
+    new: "",
+    kind: "notify",
+    fill: |_, tree| {
+        fs::copy(checkout().join("examples/node-server/server.js"), tree.join("server.js")).expect("copied");
+    },
+    ..NODE
+};
+
+/// examples/go-server, which does so too.
+pub const GO_BY_SIGNAL: Program =
+    Program { fill: |_, tree| build_go(&checkout().join("examples/go-server/main.go"), &tree.join("server")), ..GO };
 
 impl Program {
     /// Puts the folder of a release onto the host, below /root/trees, and packs it. Returns the artifact's path there.
@@ -112,6 +130,17 @@ impl Program {
             self.kind, self.plain
         )
     }
+}
+
+fn build_go(source: &Path, program: &Path) {
+    let build = Command::new("go")
+        .args(["build", "-o"])
+        .args([program, source])
+        .envs([("CGO_ENABLED", "0"), ("GOPROXY", "off"), ("GO111MODULE", "off"), ("GOFLAGS", "")])
+        .env("GOCACHE", checkout().join("target/go-cache"))
+        .output()
+        .expect("go starts: tests/host/host setup");
+    assert!(build.status.success(), "{}", shown(&build));
 }
 
 fn write_program(path: &Path, text: &[u8]) {

@@ -5,8 +5,14 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::program::SAMPLE;
-use super::{Route, app_on, moved};
+use super::{Route, app_on, moved, wanted};
 use crate::support::host::Host;
+
+/// Moves of several instances, unless the environment says: a batch takes about as long as a move of one.
+const FEW: u32 = 2;
+
+/// The most of those.
+const MOST: u32 = 50;
 
 /// A strategy's two numbers, and what they apply to.
 pub struct Instances {
@@ -23,11 +29,17 @@ pub fn rolls(instances: &Instances) {
     let Instances { route, count, max_surge, max_unavailable } = instances;
     let world = app_on(route, &SAMPLE);
     let watch = Watch::start(&world.host, "web@");
-    let moved = moved(&world, route, &SAMPLE, |_, _| {});
+    let most = match (count, wanted()) {
+        (1, _) => route.most,
+        (_, None) => FEW,
+        (_, Some(_)) => MOST,
+    };
+    let moved = moved(&world, &Route { most: route.most.min(most), ..*route }, &SAMPLE, |_, _| {});
     let seen = watch.end();
     let counted = &moved.counted;
     println!(
-        "handover rolling-{} instances={count} deployments={} requests={} failed={} min_ready={} max_running={}",
+        "handover rolling-{} instances={count} deployments={} requests={} failed={} min_ready={} max_running={} \
+         max_surge={max_surge} max_unavailable={max_unavailable}",
         route.name,
         moved.deployments,
         counted.count("requests"),

@@ -1,6 +1,6 @@
 // An HTTP server on Go's own library that can be moved from one version to the next behind a shared socket.
 //
-// It takes the listener that systemd hands over, or binds $PORT of 127.0.0.1, and says READY=1. On SIGTERM it does what
+// It takes the listener that systemd hands over, or binds $PORT, and says READY=1. On SIGTERM it does what
 // net/http offers: Shutdown, which cuts connections that idle.
 package main
 
@@ -61,7 +61,7 @@ func main() {
 
 func listen() (net.Listener, error) {
 	if os.Getenv("LISTEN_FDS") == "" {
-		return net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
+		return net.Listen("tcp", ":"+os.Getenv("PORT"))
 	}
 	return net.FileListener(os.NewFile(first, "listener"))
 }

@@ -1,6 +1,6 @@
 // An HTTP server on Node's own library that can be moved from one version to the next behind a shared socket.
 //
-// It takes the listener that systemd hands over, or binds $PORT of 127.0.0.1. Node has no word for READY=1: run it with
+// It takes the listener that systemd hands over, or binds $PORT. Node has no word for READY=1: run it with
 // Type=exec and a health path.
 "use strict";
 
@@ -25,7 +25,7 @@ const server = http.createServer((request, answer) => {
   answer.end(text ?? "there is / and /health\n");
 });
 
-server.listen(process.env.LISTEN_FDS ? { fd: FIRST } : { port: Number(process.env.PORT), host: "127.0.0.1" });
+server.listen(process.env.LISTEN_FDS ? { fd: FIRST } : { port: Number(process.env.PORT) });
 
 process.on("SIGTERM", () => {
   stopping = true;

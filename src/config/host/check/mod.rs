@@ -124,10 +124,11 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
         }
     }
     findings.0.extend(before);
-    for (template, unit) in expected.templates.iter().zip(&templates) {
+    for (number, (template, unit)) in expected.templates.iter().zip(&templates).enumerate() {
         if let Some(unit) = unit {
             let subject = Subject::template(unit, template);
-            template::check(expected, &subject, &mut findings);
+            // Users go to the first unit; a worker beside it has nothing to accept.
+            template::check(expected, &subject, expected.socket && number == 0, &mut findings);
             if expected.by_signal.as_ref() == Some(template) {
                 template::check_by_signal(&subject, &mut findings);
             }

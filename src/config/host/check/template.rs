@@ -8,10 +8,11 @@ use super::{Expected, Findings, Needed, Profile, SAMPLE, Severity, Subject, plac
 /// A crashing slot without start limit starts this often at most.
 const SHORTEST_RESTART: Duration = Duration::from_secs(1);
 
-pub(super) fn check(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
+/// `takes_socket`: it is the one that the shared listener is for.
+pub(super) fn check(expected: &Expected, template: &Subject<'_>, takes_socket: bool, findings: &mut Findings) {
     life(expected, template, findings);
     dependencies(expected, template, findings);
-    if expected.socket {
+    if takes_socket {
         socket(expected, template, findings);
     }
     files(expected, template, findings);

@@ -191,6 +191,23 @@ fn the_gate_lists_every_template_in_order() {
 }
 
 #[test]
+fn a_worker_beside_the_first_unit_needs_no_socket() {
+    let mut world = World::new(Some(8080));
+    world.expected.templates.push("worker@".parse().expect("template"));
+    let web = std::fs::read_to_string(world.unit(TEMPLATE)).expect("readable");
+    let of_socket = ["Requires=web.socket", "After=web.socket", "Sockets=web.socket", "NonBlocking="];
+    let worker = web.lines().filter(|line| !of_socket.iter().any(|start| line.starts_with(start)));
+    std::fs::write(world.unit("worker@.service"), worker.collect::<Vec<_>>().join("\n")).expect("write");
+    for verb in ["start", "stop", "reload"] {
+        world.edit(GATE, &format!("{verb} web web@\n"), &format!("{verb} web web@ worker@\n"));
+    }
+    assert_eq!(world.check(), []);
+    world.edit(TEMPLATE, "Sockets=web.socket\n", "");
+    let found = world.check();
+    assert!(found.len() == 1 && found[0].file.ends_with("web@.service"), "{found:#?}");
+}
+
+#[test]
 fn what_depends_on_profile_and_probes() {
     let mut world = World::new(Some(8080));
     world.edit(TEMPLATE, "User=web\n", "User=root\n");
