@@ -146,6 +146,31 @@ fn a_switch_refuses_nobody_and_leaves_open_connections_where_they_are() {
 }
 
 #[test]
+fn deployments_beside_the_live_slot_refuse_nobody() {
+    on_both("nft-deploy", |world| {
+        strategy(world, "blue-green", "[[unit]]\nname = \"web@\"\ninstances = 2\n[soak]\ntime = \"1s\"\n");
+        world.live("web", 8080, "1.0.0");
+        let answered = under_load(world, || {
+            world.live("web", 8080, "2.0.0");
+            let broken = world.deploy("web", &world.artifact("web", "3.0.0", "health-500"));
+            assert_eq!(broken.status.code(), Some(10), "{}", shown(&broken));
+            strategy(world, "rolling", "");
+            world.live("web", 8080, "4.0.0");
+            let back = world.slotctl("rollback web");
+            assert_eq!(back.status.code(), Some(0), "{}", shown(&back));
+        });
+        for version in ["1.0.0", "2.0.0", "4.0.0"] {
+            assert!(answered.contains_key(version), "{answered:?}");
+        }
+        assert!(!answered.contains_key("3.0.0"), "a candidate has no users: {answered:?}");
+        expect_everywhere(world, "2.0.0");
+        let set = String::from_utf8(world.host.read("/run/slotd/route/web")).expect("text");
+        assert_eq!(set.matches("\"instance\": \"2.0.0").count(), 2, "{set}");
+        assert_eq!(set.matches("\"instance\"").count(), 2, "{set}");
+    });
+}
+
+#[test]
 fn what_the_helper_does_not_believe_leaves_the_route_as_it_was_and_is_told() {
     on_both("nft-broken", |world| {
         world.live("web", 8080, "1.0.0");

@@ -85,10 +85,10 @@ impl<U: UnitControl> OwnPorts<U> {
         }
     }
 
-    /// Users go to `to`, each of which has to run.
+    /// Users go to those of `to` that are the routed unit's; all of it has to run.
     pub(super) async fn switch(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
         self.running.confirm(to).await?;
-        let backends = to.iter().map(|backend| self.resolve(backend)).collect::<Result<Vec<_>, _>>()?;
+        let backends = self.routed(to).map(|backend| self.resolve(backend)).collect::<Result<Vec<_>, _>>()?;
         if backends.len() > MAX_BACKENDS {
             let message = format!("{} instances, and users can be sent to {MAX_BACKENDS} at most", backends.len());
             return Err(Fault::new(Code::RouteUnsupported, message));
@@ -101,7 +101,7 @@ impl<U: UnitControl> OwnPorts<U> {
     /// Waits until nobody is connected to `leaving` any more.
     pub(super) async fn drain(&self, leaving: &BTreeSet<Backend>, at_most: Duration) -> Result<Drained, Fault> {
         // One without a port never had users.
-        let ports: Vec<u16> = leaving.iter().filter_map(|backend| self.port(backend)).collect();
+        let ports: Vec<u16> = self.routed(leaving).filter_map(|backend| self.port(backend)).collect();
         let end = Instant::now() + at_most;
         let mut most = 0;
         loop {
@@ -182,6 +182,11 @@ impl<U: UnitControl> OwnPorts<U> {
             Err(error) => Err(error.fault()),
         })
         .await
+    }
+
+    /// Units of one slot share its instances by number, ports included: only the routed unit listens there.
+    fn routed<'a>(&self, set: &'a BTreeSet<Backend>) -> impl Iterator<Item = &'a Backend> {
+        set.iter().filter(|backend| backend.unit == self.template.unit(&backend.instance))
     }
 
     fn backend(&self, backend: RouteBackend) -> Backend {
@@ -288,6 +293,19 @@ mod tests {
         assert_eq!(site.route.switch(&BTreeSet::new()).await, Ok(()), "nobody is a set");
         assert_eq!(site.units.calls(), vec!["reload slotd-route@web"; 3]);
         assert!(site.file().contains("\"backends\": []"));
+    }
+
+    #[tokio::test]
+    async fn units_beside_the_routed_one_get_no_users() {
+        let site = Site::new(8080, "20000-20099");
+        let one = site.runs("1", 20003);
+        site.units.unit("worker@1").runs();
+        let worker = Backend { unit: UnitName::new("worker@1.service"), ..one.clone() };
+        assert_eq!(site.route.switch(&BTreeSet::from([one, worker.clone()])).await, Ok(()));
+        assert_eq!(site.file().matches("\"port\": 20003").count(), 1, "{}", site.file());
+        site.units.unit("worker@1").is_stopped_by_hand();
+        let fault = site.route.switch(&BTreeSet::from([worker])).await.expect_err("it is down");
+        assert_eq!(fault.code, Code::UnitExited);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ pub const HOST_6: &str = "[2001:db8::1]";
 /// A client that makes a new connection for each request, until its file `stop` is there; then it tells how many were
 /// answered by whom, and what failed: `{"answered":{"1.0.0":12},"failed":[]}`.
 const LOAD: &str = r#"
-import json, os, socket, sys
+import json, os, socket, sys, time
 host, stop = sys.argv[1:]
 answered, failed = {}, []
 while not os.path.exists(stop):
@@ -30,7 +30,7 @@ while not os.path.exists(stop):
         version = answer.split(b"version ")[1].split(b" ")[0].decode()
         answered[version] = answered.get(version, 0) + 1
     except Exception as error:
-        failed.append(repr(error))
+        failed.append("%.3f %r" % (time.monotonic(), error))
     if sum(answered.values()) == 1: open(stop + ".begun", "w").close()
 print(json.dumps({"answered": answered, "failed": failed}))
 "#;
@@ -53,6 +53,13 @@ pub fn boot(hint: &str, root: Root, arguments: &str) -> World {
     world.host.write("/root/hold.py", HOLD);
     add_others(&world);
     world
+}
+
+/// Another strategy, and these tables.
+#[track_caller]
+pub fn strategy(world: &World, name: &str, tables: &str) {
+    world.host.ok("sed -i '/^strategy/d' /etc/slotd/apps/web.toml");
+    world.settings("web", &format!("strategy = \"{name}\"\n{tables}"));
 }
 
 /// A second network with clients, of both families. To be called again after a reboot.
@@ -102,7 +109,7 @@ pub fn expect_everywhere(world: &World, version: &str) {
 
 /// What helper, gate and slotd said.
 pub fn told(world: &World) -> String {
-    text(&world.host.sh("journalctl -b --no-pager -n 60 -u 'slotd-route@*' -u web -u slotd -o short-monotonic"))
+    text(&world.host.sh("journalctl -b --no-pager -n 400 -u 'slotd-route@*' -u web -u slotd -o short-monotonic"))
 }
 
 /// The port of an instance's own.
