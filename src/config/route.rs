@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::StrategyName;
-use crate::model::route::PortRange;
+use crate::model::route::{PortRange, is_backend};
 
 use super::app::{Accept, Ports, Route, Soak, Strategy, SwitchMode, Unit};
 use super::document::Section;
@@ -24,8 +24,8 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 /// How long a new slot is watched where the old one still runs beside it.
 const DEFAULT_SOAK: Duration = Duration::from_secs(60);
 
-/// Where Debian's HAProxy has its runtime socket.
-const HAPROXY_SOCKET: &str = "/run/haproxy/admin.sock";
+/// Where `slotctl new` proposes the socket on which HAProxy lets slotd look.
+pub(super) const HAPROXY_SOCKET: &str = "/run/haproxy/slotd.sock";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -71,9 +71,14 @@ pub(super) fn strategy(top: &Section<'_>, units: &[Unit]) -> Strategy {
 /// `[route]`, and the address that users call.
 pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
     let Some(section) = top.section("route") else { return (Route::Socket { accept: Accept::Ready }, None) };
-    let kinds = [("socket", Kind::Socket), ("none", Kind::None), ("nftables", Kind::Nftables)];
-    let later = ["haproxy", "nginx"];
-    let kind = section.choice("kind", &kinds, &later).unwrap_or(Kind::Socket);
+    let kinds = [
+        ("socket", Kind::Socket),
+        ("none", Kind::None),
+        ("nftables", Kind::Nftables),
+        ("haproxy", Kind::Haproxy),
+        ("nginx", Kind::Nginx),
+    ];
+    let kind = section.choice("kind", &kinds, &[]).unwrap_or(Kind::Socket);
     let accept = section.choice("accept", &[("ready", Accept::Ready), ("signal", Accept::Signal)], &[]);
     let outside = section.text("outside").and_then(|address| {
         let good = text::is_host_port(address.get_ref()) && text::placeholders(address.get_ref()).is_empty();
@@ -117,11 +122,8 @@ pub(super) fn route(top: &Section<'_>) -> (Route, Option<String>) {
             Route::Nftables { port, ports }
         }
         Kind::Haproxy => {
-            let good = |name: &str| {
-                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-            };
             let name = backend.as_ref().map(|name| name.get_ref().as_str()).unwrap_or_default();
-            if !good(name) {
+            if !is_backend(name) {
                 let message = "`backend` names the backend in HAProxy's configuration: letters, digits and -_.:";
                 section.error(section.place_of("backend"), message, "write backend = \"web\"".to_owned());
             }

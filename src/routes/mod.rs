@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 pub mod fake;
+mod haproxy;
 mod ports;
 mod signal;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
 
+use haproxy::HaproxyView;
 use ports::OwnPorts;
 use signal::BySignal;
 pub use signal::SIGNAL_LIMIT;
@@ -124,7 +126,13 @@ impl<U: UnitControl> AnyRoute<U> {
         match (&settings.route, settings.route.ports(), settings.routed()) {
             (_, Some(ports), Some(unit)) => {
                 let (layout, outside) = (layout.clone(), settings.outside.clone());
-                AnyRoute::Ports(Box::new(OwnPorts::new(layout, unit.name.clone(), *ports, outside, running)))
+                let haproxy = match &settings.route {
+                    app::Route::Haproxy { backend, socket, .. } => {
+                        Some(HaproxyView { backend: backend.clone(), socket: socket.clone() })
+                    }
+                    _ => None,
+                };
+                AnyRoute::Ports(Box::new(OwnPorts::new(layout, unit.name.clone(), *ports, haproxy, outside, running)))
             }
             (app::Route::Socket { accept }, _, unit) => {
                 let outside = settings.outside.clone().or_else(|| address(settings.routed_probes()));
