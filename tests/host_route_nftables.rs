@@ -18,11 +18,6 @@ fn on_both(hint: &str, story: impl Fn(&World)) {
     }
 }
 
-/// slotd is gone, and doesn't come back.
-fn mask_slotd(world: &World) {
-    world.host.ok("systemctl mask --now slotd.service slotd.socket 2>&1");
-}
-
 #[test]
 fn users_go_to_the_live_slot_and_after_a_boot_without_slotd_too() {
     on_both("nft-boot", |world| {
@@ -148,25 +143,7 @@ fn a_switch_refuses_nobody_and_leaves_open_connections_where_they_are() {
 #[test]
 fn deployments_beside_the_live_slot_refuse_nobody() {
     on_both("nft-deploy", |world| {
-        strategy(world, "blue-green", "[[unit]]\nname = \"web@\"\ninstances = 2\n[soak]\ntime = \"1s\"\n");
-        world.live("web", 8080, "1.0.0");
-        let answered = under_load(world, || {
-            world.live("web", 8080, "2.0.0");
-            let broken = world.deploy("web", &world.artifact("web", "3.0.0", "health-500"));
-            assert_eq!(broken.status.code(), Some(10), "{}", shown(&broken));
-            strategy(world, "rolling", "");
-            world.live("web", 8080, "4.0.0");
-            let back = world.slotctl("rollback web");
-            assert_eq!(back.status.code(), Some(0), "{}", shown(&back));
-        });
-        for version in ["1.0.0", "2.0.0", "4.0.0"] {
-            assert!(answered.contains_key(version), "{answered:?}");
-        }
-        assert!(!answered.contains_key("3.0.0"), "a candidate has no users: {answered:?}");
-        expect_everywhere(world, "2.0.0");
-        let set = String::from_utf8(world.host.read("/run/slotd/route/web")).expect("text");
-        assert_eq!(set.matches("\"instance\": \"2.0.0").count(), 2, "{set}");
-        assert_eq!(set.matches("\"instance\"").count(), 2, "{set}");
+        deploy_under_load(world);
     });
 }
 

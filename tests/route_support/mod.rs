@@ -55,6 +55,52 @@ pub fn boot(hint: &str, root: Root, arguments: &str) -> World {
     world
 }
 
+/// What `slotctl new` wants to be added by hand, of the app `web` made with these arguments.
+#[track_caller]
+pub fn by_hand(world: &World, arguments: &str) -> String {
+    let plan = world.json(&format!("new web --exec /srv/web/bin/web {arguments} --health /health"));
+    plan["by_hand"][0]["contents"].as_str().unwrap_or_else(|| panic!("{plan}")).to_owned()
+}
+
+/// slotd is gone, and doesn't come back.
+pub fn mask_slotd(world: &World) {
+    world.host.ok("systemctl mask --now slotd.service slotd.socket 2>&1");
+}
+
+/// Blue-green, a broken candidate, rolling, and back: nobody is refused, and the candidate has no users.
+#[track_caller]
+pub fn deploy_under_load(world: &World) {
+    strategy(world, "blue-green", "[[unit]]\nname = \"web@\"\ninstances = 2\n[soak]\ntime = \"1s\"\n");
+    world.live("web", 8080, "1.0.0");
+    let answered = under_load(world, || {
+        world.live("web", 8080, "2.0.0");
+        let broken = world.deploy("web", &world.artifact("web", "3.0.0", "health-500"));
+        assert_eq!(broken.status.code(), Some(10), "{}", shown(&broken));
+        strategy(world, "rolling", "");
+        world.live("web", 8080, "4.0.0");
+        let back = world.slotctl("rollback web");
+        assert_eq!(back.status.code(), Some(0), "{}", shown(&back));
+    });
+    for version in ["1.0.0", "2.0.0", "4.0.0"] {
+        assert!(answered.contains_key(version), "{answered:?}");
+    }
+    assert!(!answered.contains_key("3.0.0"), "a candidate has no users: {answered:?}");
+    expect_everywhere(world, "2.0.0");
+    let set = String::from_utf8(world.host.read("/run/slotd/route/web")).expect("text");
+    assert_eq!(set.matches("\"instance\": \"2.0.0").count(), 2, "{set}");
+    assert_eq!(set.matches("\"instance\"").count(), 2, "{set}");
+}
+
+/// How many of so many requests, each by a connection of its own, this version answers.
+#[track_caller]
+pub fn count(world: &World, requests: u32, version: &str) -> u32 {
+    let client = "import socket,sys\nn=0\nfor _ in range(int(sys.argv[1])):\n s=socket.create_connection(('127.0.0.1',8080),10)\n \
+                  s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')\n a=b''\n while True:\n  d=s.recv(4096)\n  \
+                  if not d: break\n  a+=d\n s.close()\n n+=(b'version '+sys.argv[2].encode()+b' ') in a\nprint(n)\n";
+    world.host.write("/root/count.py", client);
+    world.host.ok(&format!("python3 /root/count.py {requests} {version}")).parse().expect("a number")
+}
+
 /// Another strategy, and these tables.
 #[track_caller]
 pub fn strategy(world: &World, name: &str, tables: &str) {
