@@ -93,27 +93,36 @@ fn shares_are_exact_and_reloads_at_the_same_time_change_nothing() {
 #[test]
 fn who_is_taken_out_ends_what_it_has_begun() {
     on_both("hap-drain", |world| {
+        world.host.ok("sed -i 's/^ports.*/&\\ndrain = \"40s\"/' /etc/slotd/apps/web.toml");
         strategy(world, "blue-green", "[soak]\ntime = \"0s\"\n");
+        let two = world.artifact("web", "2.0.0", "");
         world.live("web", 8080, "1.0.0");
         // HAProxy keeps connections to the slot that no user has: nothing to wait for.
         assert_eq!(count(world, 50, "1.0.0"), 50);
         let slow = std::thread::scope(|scope| {
-            let slow = scope.spawn(|| world.host.ok("curl -sS -m 60 http://127.0.0.1:8080/slow/6000"));
+            let slow = scope.spawn(|| world.host.ok("curl -sS -m 60 http://127.0.0.1:8080/slow/15000"));
             wait_until("the request at work", PATIENCE, || {
                 match world.host.ok("ss -Htn state established sport = :20000 | wc -l").as_str() {
                     "0" => Err("nobody".to_owned()),
                     _ => Ok(()),
                 }
             });
-            world.live("web", 8080, "2.0.0");
+            let deployed = world.deploy("web", &two);
+            assert_eq!(deployed.status.code(), Some(0), "{}", shown(&deployed));
             slow.join().expect("an answer")
         });
         assert!(slow.starts_with("version 1.0.0 "), "{slow}");
-        let began = std::time::Instant::now();
+        assert_eq!(count(world, 50, "2.0.0"), 50);
         world.live("web", 8080, "3.0.0");
-        assert!(began.elapsed() < std::time::Duration::from_secs(60), "idle connections are waited for");
-        let history = world.ok("why web");
-        assert!(history.contains("done"), "{history}");
+        let drains = |deployment: &serde_json::Value| {
+            let steps = deployment["steps"].as_array().expect("steps").clone();
+            let drains = steps.iter().filter(|step| step["state"] == "draining").map(|step| step["took_ms"].as_u64());
+            drains.map(|took| took.unwrap_or_default()).max().unwrap_or_else(|| panic!("{deployment}"))
+        };
+        let history = world.json("history web");
+        let (last, before) = (drains(&history[0]), drains(&history[1]));
+        assert!(before >= 2_000, "the request at work was waited for: {before} ms");
+        assert!(last < 2_000, "{last} ms for connections that no user has");
     });
 }
 

@@ -39,6 +39,13 @@ enum Cause {
     Nginx(#[from] NginxError),
 }
 
+impl Cause {
+    /// Whether the proxy's own configuration lacks the lines for the app.
+    fn is_set_up_missing(&self) -> bool {
+        matches!(self, Cause::Haproxy(HaproxyError::Servers { .. }) | Cause::Nginx(NginxError::NotIncluded(_)))
+    }
+}
+
 /// Brings the route to the set.
 pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result<(), RouteError> {
     let app = layout.app();
@@ -53,15 +60,30 @@ pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result
             }
             RouteKind::Nginx { include } => Nginx { include, told: layout.told_to_nginx(), backends }.apply()?,
         }
-        let source = match set.source {
-            Source::Slotd => "as slotd wants it".to_owned(),
-            Source::Current(slot) => format!("the live slot {slot}"),
-            Source::Nothing => "nothing is deployed".to_owned(),
-        };
-        say(app, &format!("users are sent to {} ({source})", shown(&set.backends)));
+        say(app, &format!("users are sent to {} ({})", shown(backends), said_by(&set.source)));
         Ok(())
     };
-    apply().map_err(|cause| RouteError { app: app.clone(), cause })
+    match apply() {
+        Err(cause) if cause.is_set_up_missing() && nobody(layout, call) => {
+            // `slotctl new` starts the helper before the administrator can have added the proxy's lines.
+            say(app, &format!("nobody is to get users yet, and then: {cause}"));
+            Ok(())
+        }
+        other => other.map_err(|cause| RouteError { app: app.clone(), cause }),
+    }
+}
+
+/// Whether the set is empty.
+fn nobody(layout: &Layout, call: &RouteCall) -> bool {
+    set::read(layout, call).is_ok_and(|set| set.backends.is_empty())
+}
+
+fn said_by(source: &Source) -> String {
+    match source {
+        Source::Slotd => "as slotd wants it".to_owned(),
+        Source::Current(slot) => format!("the live slot {slot}"),
+        Source::Nothing => "nothing is deployed".to_owned(),
+    }
 }
 
 /// After the gate has brought up the live slot by itself: what slotd wanted before is past, and the helper, where the app

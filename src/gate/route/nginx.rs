@@ -78,7 +78,11 @@ impl Nginx<'_> {
             }
             error
         };
-        self.test().map_err(back)?;
+        match self.test() {
+            // The file has to be there before anybody can include it.
+            Err(error @ NginxError::NotIncluded(_)) => return Err(error),
+            tested => tested.map_err(back)?,
+        }
         let told = file::read(&self.told).map_err(NginxError::File)?;
         if let Some(master) = master().filter(|_| told.as_deref() != Some(&*text)) {
             reload(master).map_err(back)?;
