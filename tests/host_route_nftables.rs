@@ -18,11 +18,6 @@ fn on_both(hint: &str, story: impl Fn(&World)) {
     }
 }
 
-/// slotd is gone, and doesn't come back.
-fn mask_slotd(world: &World) {
-    world.host.ok("systemctl mask --now slotd.service slotd.socket 2>&1");
-}
-
 #[test]
 fn users_go_to_the_live_slot_and_after_a_boot_without_slotd_too() {
     on_both("nft-boot", |world| {
@@ -142,6 +137,13 @@ fn a_switch_refuses_nobody_and_leaves_open_connections_where_they_are() {
         expect_everywhere(world, "2.0.0");
         switch(world, &[]);
         assert_eq!(ask_from_others(world, HOST_4, 8080), REFUSED, "nobody is a set too");
+    });
+}
+
+#[test]
+fn deployments_beside_the_live_slot_refuse_nobody() {
+    on_both("nft-deploy", |world| {
+        deploy_under_load(world);
     });
 }
 

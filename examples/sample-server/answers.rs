@@ -1,6 +1,7 @@
-//! What is answered: `/` and `/health`, each naming the version.
+//! What is answered: `/`, `/slow/MS` and `/health`, each naming the version.
 
 use std::process;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,6 +19,12 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// How long the answer to a request takes: `/slow/MS` is work that lasts, a minute at most.
+    pub fn takes<B>(&self, request: &Request<B>) -> Duration {
+        let asked = request.uri().path().strip_prefix("/slow/").and_then(|millis| millis.parse().ok());
+        Duration::from_millis(asked.unwrap_or(0u64).min(60_000))
+    }
+
     /// The answers of a release.
     pub fn new(release: Release, health: Health) -> Self {
         Answers { release, health }
@@ -26,7 +33,8 @@ impl Answers {
     /// The answer to a request; the header `X-Version` is in each.
     pub fn to<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let Release { version, slot } = &self.release;
-        let (status, text) = match (request.method(), request.uri().path()) {
+        let path = request.uri().path();
+        let (status, text) = match (request.method(), if path.starts_with("/slow/") { "/" } else { path }) {
             (&Method::GET | &Method::HEAD, "/") => {
                 (StatusCode::OK, format!("version {version} slot {slot} pid {}\n", process::id()))
             }

@@ -104,12 +104,15 @@ impl Server {
         let phase = self.phase.subscribe();
         let mut closing = self.phase.subscribe();
         let service = service_fn(move |request| {
-            let mut answer = answers.to(&request);
-            // Asked when the answer is ready, not when the request came: a stop in between counts.
-            if *phase.borrow() != Phase::Serving {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            let (takes, mut answer, phase) = (answers.takes(&request), answers.to(&request), phase.clone());
+            async move {
+                sleep(takes).await;
+                // Asked when the answer is ready, not when the request came: a stop in between counts.
+                if *phase.borrow() != Phase::Serving {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
             }
-            async { Ok::<_, Infallible>(answer) }
         });
         self.connections.spawn(async move {
             // The timer ends connections that send half a request, or nothing for 30 s.

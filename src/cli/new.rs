@@ -31,8 +31,8 @@ pub struct Args {
     /// The port that users call
     #[arg(long)]
     port: Option<u16>,
-    /// How they get there: socket (systemd keeps the port open while slots change) or nftables (each instance listens on a
-    /// port of its own, $PORT, and the kernel redirects)
+    /// How they get there: socket (systemd keeps the port open while slots change), or nftables, haproxy or nginx (each
+    /// instance listens on a port of its own, $PORT, to which the kernel or the proxy sends them)
     #[arg(long, value_name = "KIND", default_value_t)]
     route: ScaffoldRoute,
     /// The instances' own ports, where they have some
@@ -65,10 +65,18 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Plan<'a> {
     files: Vec<File<'a>>,
+    /// What is to be added to files of others, by hand.
+    by_hand: Vec<Addition<'a>>,
     /// Then, in this order, as the administrator: program and arguments.
     commands: &'a [Vec<String>],
     /// The one line to try it with.
     try_it: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Addition<'a> {
+    path: &'a Path,
+    contents: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +98,7 @@ pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
             .iter()
             .map(|file| File { path: &file.path, mode: file.mode, contents: &file.contents })
             .collect(),
+        by_hand: plan.by_hand.iter().map(|(path, contents)| Addition { path, contents }).collect(),
         commands: &plan.commands,
         try_it: &plan.try_it,
     });
@@ -101,6 +110,7 @@ pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
     if let Some(settings) = &left {
         out.line(format!("{} is left as it is", settings.display()));
     }
+    plan.by_hand.iter().for_each(|addition| show_addition(addition, out));
     if root.is_none() {
         call_all(&plan.commands, out).during(&step)?;
     }
@@ -145,10 +155,16 @@ fn show(plan: &ScaffoldPlan, left: Option<&Path>, out: &Output) {
     if let Some(settings) = left {
         out.line(format!("# {} is left as it is\n", settings.display()));
     }
+    plan.by_hand.iter().for_each(|addition| show_addition(addition, out));
     out.line("# then");
     plan.commands.iter().for_each(|command| out.line(command.join(" ")));
     out.line(format!("# and to try it\n{}", plan.try_it));
     out.note(format!("  next: sudo {} --write", as_typed()));
+}
+
+/// What `new` doesn't write, since it stands in a file of somebody else.
+fn show_addition((path, contents): &(PathBuf, String), out: &Output) {
+    out.line(format!("# add by hand to {}, then reload its service\n{contents}", path.display()));
 }
 
 /// Writes the files; none of them if one is there and differs, unless forced.

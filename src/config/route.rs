@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::StrategyName;
-use crate::model::route::PortRange;
+use crate::model::route::{PortRange, is_backend};
 
 use super::app::{Accept, Ports, Route, Soak, Strategy, SwitchMode, Unit};
 use super::document::Section;
@@ -23,8 +23,8 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 /// How long a new slot is watched where the old one still runs beside it.
 const DEFAULT_SOAK: Duration = Duration::from_secs(60);
 
-/// Where Debian's HAProxy has its runtime socket.
-const HAPROXY_SOCKET: &str = "/run/haproxy/admin.sock";
+/// Where `slotctl new` proposes the socket on which HAProxy lets slotd look.
+pub(super) const HAPROXY_SOCKET: &str = "/run/haproxy/slotd.sock";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -70,9 +70,14 @@ pub(super) fn strategy(top: &Section<'_>, units: &[Unit]) -> Strategy {
 /// `[route]`.
 pub(super) fn route(top: &Section<'_>) -> Route {
     let Some(section) = top.section("route") else { return Route::Socket { accept: Accept::Ready } };
-    let kinds = [("socket", Kind::Socket), ("none", Kind::None), ("nftables", Kind::Nftables)];
-    let later = ["haproxy", "nginx"];
-    let kind = section.choice("kind", &kinds, &later).unwrap_or(Kind::Socket);
+    let kinds = [
+        ("socket", Kind::Socket),
+        ("none", Kind::None),
+        ("nftables", Kind::Nftables),
+        ("haproxy", Kind::Haproxy),
+        ("nginx", Kind::Nginx),
+    ];
+    let kind = section.choice("kind", &kinds, &[]).unwrap_or(Kind::Socket);
     let accept = section.choice("accept", &[("ready", Accept::Ready), ("signal", Accept::Signal)], &[]);
     let ports = ports(&section);
     let port = section.number("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
@@ -108,11 +113,8 @@ pub(super) fn route(top: &Section<'_>) -> Route {
             Route::Nftables { port, ports }
         }
         Kind::Haproxy => {
-            let good = |name: &str| {
-                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-            };
             let name = backend.as_ref().map(|name| name.get_ref().as_str()).unwrap_or_default();
-            if !good(name) {
+            if !is_backend(name) {
                 let message = "`backend` names the backend in HAProxy's configuration: letters, digits and -_.:";
                 section.error(section.place_of("backend"), message, "write backend = \"web\"".to_owned());
             }

@@ -72,7 +72,7 @@ pub enum Route {
     Haproxy {
         /// The backend in HAProxy's configuration.
         backend: String,
-        /// Its runtime socket.
+        /// A runtime socket of it on which slotd may look: level user is enough.
         socket: PathBuf,
         /// The instances' own.
         ports: Ports,

@@ -32,7 +32,9 @@ use systemctl::Systemctl;
 
 const USAGE: &str = "usage: slotd-gate [--state-dir DIR] [--run-dir DIR] start|stop|reload APP TEMPLATE@...
        slotd-gate [--state-dir DIR] [--run-dir DIR] settle APP:UNIT...
-       slotd-gate [--state-dir DIR] [--run-dir DIR] route APP nftables --port PORT --ports FIRST-LAST TEMPLATE@";
+       slotd-gate [--state-dir DIR] [--run-dir DIR] route APP nftables --port PORT --ports FIRST-LAST TEMPLATE@
+       slotd-gate [...] route APP haproxy --backend NAME --socket PATH --servers N --ports FIRST-LAST TEMPLATE@
+       slotd-gate [...] route APP nginx --include FILE --ports FIRST-LAST TEMPLATE@";
 
 /// Between two looks at something that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -182,7 +184,7 @@ impl Call {
                     settle::settle(&layout(&ended.app), &ended.unit, systemctl)?;
                 }
             }
-            Verb::Route(call) => route::route(&layout(&call.app), call)?,
+            Verb::Route(call) => route::route(&layout(&call.app), call, systemctl)?,
         }
         Ok(())
     }

@@ -135,6 +135,16 @@ impl Layout {
         self.run.join("hold").join(self.app.as_str())
     }
 
+    /// The states of servers that HAProxy loads; root's.
+    pub fn server_states(&self) -> PathBuf {
+        self.run.join("haproxy").join(self.app.as_str())
+    }
+
+    /// What nginx was last told; root's.
+    pub fn told_to_nginx(&self) -> PathBuf {
+        self.run.join("nginx").join(self.app.as_str())
+    }
+
     /// The set of backends that slotd wants, for routes with sets of their own.
     pub fn route(&self) -> PathBuf {
         self.run.join("route").join(self.app.as_str())

@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,20 @@ pub enum RouteKind {
         /// The one that users call.
         port: u16,
     },
+    /// HAProxy, by the servers s1 to sN of one backend.
+    Haproxy {
+        /// The backend in its configuration.
+        backend: String,
+        /// Its runtime socket, level admin.
+        socket: PathBuf,
+        /// N.
+        servers: u16,
+    },
+    /// nginx, by a file that an upstream includes.
+    Nginx {
+        /// The file.
+        include: PathBuf,
+    },
 }
 
 /// A range of ports, both ends in it.
@@ -134,7 +149,7 @@ pub enum RouteCallError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A kind that there isn't.
-    #[error("{0:?} is no kind of route with a helper (nftables)")]
+    #[error("{0:?} is no kind of route with a helper (nftables, haproxy, nginx)")]
     Kind(String),
     /// An option that this kind doesn't know, or a second time.
     #[error("{0:?} is no option of such a route, or stands there twice")]
@@ -142,6 +157,15 @@ pub enum RouteCallError {
     /// No port, or not a range of ports.
     #[error("{0:?} names no ports")]
     Ports(String),
+    /// Not the name of a backend.
+    #[error("{0:?} names no backend: letters, digits and -_.:")]
+    Backend(String),
+    /// Not an absolute path.
+    #[error("{0:?} is no path: it begins with /")]
+    Path(String),
+    /// Not a number of servers.
+    #[error("{0:?} is no number of servers (1 to {MAX_BACKENDS})")]
+    Servers(String),
     /// The public port is one of the instances'.
     #[error("the public port {0} is one of the instances' own")]
     PublicPort(u16),
@@ -216,6 +240,18 @@ impl RouteCall {
                 }
                 RouteKind::Nftables { port }
             }
+            "haproxy" => {
+                let backend = options.take("--backend")?;
+                if !is_backend(&backend) {
+                    return Err(RouteCallError::Backend(backend));
+                }
+                let text = options.take("--servers")?;
+                let most = 1..=u16::try_from(MAX_BACKENDS).unwrap_or(u16::MAX);
+                let servers = text.parse().ok().filter(|servers| most.contains(servers));
+                let servers = servers.ok_or(RouteCallError::Servers(text))?;
+                RouteKind::Haproxy { backend, socket: options.path("--socket")?, servers }
+            }
+            "nginx" => RouteKind::Nginx { include: options.path("--include")? },
             other => return Err(RouteCallError::Kind(other.to_owned())),
         };
         options.finish()?;
@@ -250,6 +286,14 @@ impl fmt::Display for RouteCall {
         let RouteCall { app, kind, ports, template } = self;
         match kind {
             RouteKind::Nftables { port } => write!(f, "{app} nftables --port {port} --ports {ports} {template}"),
+            RouteKind::Haproxy { backend, socket, servers } => write!(
+                f,
+                "{app} haproxy --backend {backend} --socket {} --servers {servers} --ports {ports} {template}",
+                socket.display()
+            ),
+            RouteKind::Nginx { include } => {
+                write!(f, "{app} nginx --include {} --ports {ports} {template}", include.display())
+            }
         }
     }
 }
@@ -271,12 +315,42 @@ impl<'a> Options<'a> {
         Ok(self.0.remove(at).1.to_owned())
     }
 
+    fn path(&mut self, name: &str) -> Result<PathBuf, RouteCallError> {
+        let text = self.take(name)?;
+        if text.starts_with('/') { Ok(text.into()) } else { Err(RouteCallError::Path(text)) }
+    }
+
     fn finish(self) -> Result<(), RouteCallError> {
         match self.0.first() {
             Some((name, _)) => Err(RouteCallError::Option((*name).to_owned())),
             None => Ok(()),
         }
     }
+}
+
+/// Whether HAProxy takes it for the name of a backend.
+pub fn is_backend(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}
+
+/// Columns of a table as HAProxy's runtime socket shows it: a line with `#` names them, a row a line follows. `None` where
+/// there is no such table.
+pub fn haproxy_columns<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<Vec<[&'a str; N]>> {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with('#'));
+    let heading: Vec<&str> = lines.next()?.trim_start_matches('#').split_whitespace().collect();
+    let mut places = [0; N];
+    for (place, name) in places.iter_mut().zip(names) {
+        *place = heading.iter().position(|known| known.starts_with(name))?;
+    }
+    let row = |line: &'a str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut row = [""; N];
+        for (word, place) in row.iter_mut().zip(places) {
+            *word = words.get(place)?;
+        }
+        Some(row)
+    };
+    Some(lines.filter_map(row).collect())
 }
 
 /// The value of `PORT` in the text of an instance's environment file, as `slots` writes it: one quoted variable a line.
@@ -286,61 +360,5 @@ pub fn port_of_env(text: &str) -> Option<u16> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<RouteCall, RouteCallError> {
-        RouteCall::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn the_port_of_an_environment_file() {
-        assert_eq!(port_of_env("A=\"1\"\nPORT=\"20001\"\nZ=\"\"\n"), Some(20001));
-        for none in ["", "PORT=20001\n", "PORT=\"0\"\n", "PORT=\"70000\"\n", "XPORT=\"1\"\n", "PORT=\"1\n"] {
-            assert_eq!(port_of_env(none), None, "{none:?}");
-        }
-    }
-
-    #[test]
-    fn a_command_line_comes_back() {
-        let line = "web nftables --port 8080 --ports 20000-20099 web@";
-        assert_eq!(parse(line).expect(line).to_string(), line);
-        assert!(parse("web nftables --ports 20000-20099 --port 8080 web@").is_ok(), "options have no order");
-    }
-
-    #[test]
-    fn what_is_no_command_line() {
-        for (line, words) in [
-            ("web", "missing"),
-            ("web nftables", "missing"),
-            ("web nftables web@", "missing"),
-            ("web nftables --ports 20000-20099 web@", "missing"),
-            ("web nftables --port 8080 --ports 20000-20099", "no unit template"),
-            ("Web nftables --port 8080 --ports 20000-20099 web@", "no app name"),
-            ("web ipvs --port 8080 --ports 20000-20099 web@", "no kind of route"),
-            ("web nftables --port 0 --ports 20000-20099 web@", "\"0\" names no ports"),
-            ("web nftables --port 80 --ports 20099-20000 web@", "names no ports"),
-            ("web nftables --port 80 --ports 0-20 web@", "names no ports"),
-            ("web nftables --port 80 --ports 20-70000 web@", "names no ports"),
-            ("web nftables --port 20005 --ports 20000-20099 web@", "is one of the instances' own"),
-            ("web nftables --port 80 --port 81 --ports 20-30 web@", "twice"),
-            ("web nftables --port 80 --ports 20-30 --weight 3 web@", "no option"),
-            ("web nftables --port 80 --ports 20-30 web@ web@", "no option"),
-        ] {
-            let error = parse(line).expect_err(line).to_string();
-            assert!(error.contains(words), "{line:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn ranges() {
-        let range = |first, last| PortRange::new(first, last).expect("a range");
-        assert!(range(20, 30).overlaps(range(30, 40)) && range(30, 40).overlaps(range(20, 30)));
-        assert!(!range(20, 30).overlaps(range(31, 40)));
-        assert_eq!(PortRange::of_kernel("32768\t60999\n"), Some(range(32768, 60999)));
-        assert_eq!(PortRange::of_kernel("32768"), None);
-        assert_eq!(range(20000, 29999).refused(range(32768, 60999)), None);
-        assert!(range(20000, 32768).refused(range(32768, 60999)).expect("refused").contains("32768-60999"));
-        assert!(range(20, 30).contains(30) && !range(20, 30).contains(31));
-    }
-}
+#[path = "route_tests.rs"]
+mod tests;

@@ -5,6 +5,9 @@
 //! The file is written first: should anything else make the helper run again (a firewall that is reloaded), it goes by
 //! what is wanted.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use crate::model::route::{
 use crate::model::{Code, Fault, Layout, Template, UnitName};
 use crate::units::{JobResult, Load, UnitControl, UnitError, UnitStatus};
 
+use super::haproxy::HaproxyView;
 use super::{Backend, Drained, Observed, RouteSet, Running, connects, not_asked, sock_diag};
 
 /// How long the helper may take: some tens of milliseconds as a rule. Its own limit is shorter.
@@ -45,6 +49,8 @@ pub struct OwnPorts<U> {
     /// The unit whose instances get users.
     template: Template,
     ports: Ports,
+    /// HAProxy's own word on connections that it keeps without a user.
+    haproxy: Option<HaproxyView>,
     /// `HOST:PORT` that users call, where it is known.
     outside: Option<String>,
     running: Running<U>,
@@ -55,10 +61,11 @@ impl<U: UnitControl> OwnPorts<U> {
         layout: Layout,
         template: Template,
         ports: Ports,
+        haproxy: Option<HaproxyView>,
         outside: Option<String>,
         running: Running<U>,
     ) -> Self {
-        OwnPorts { layout, template, ports, outside, running }
+        OwnPorts { layout, template, ports, haproxy, outside, running }
     }
 
     /// The helper is there, and the ports are nobody else's.
@@ -75,6 +82,9 @@ impl<U: UnitControl> OwnPorts<U> {
         if let Some(why) = ephemeral.and_then(|ephemeral| self.ports.range.refused(ephemeral)) {
             return Err(Fault::new(Code::RouteUnsupported, why));
         }
+        if let Some(haproxy) = &self.haproxy {
+            haproxy.idle().await.map_err(|error| haproxy.not_asked(&error))?;
+        }
         let wanted = self.wanted().await?.unwrap_or_default();
         match wanted.iter().find(|backend| !self.ports.range.contains(backend.port)) {
             Some(RouteBackend { instance, port, .. }) => {
@@ -89,10 +99,10 @@ impl<U: UnitControl> OwnPorts<U> {
         }
     }
 
-    /// Users go to `to`, each of which has to run.
+    /// Users go to those of `to` that are the routed unit's; all of it has to run.
     pub(super) async fn switch(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
         self.running.confirm(to).await?;
-        let backends = to.iter().map(|backend| self.resolve(backend)).collect::<Result<Vec<_>, _>>()?;
+        let backends = self.routed(to).map(|backend| self.resolve(backend)).collect::<Result<Vec<_>, _>>()?;
         if backends.len() > MAX_BACKENDS {
             let message = format!("{} instances, and users can be sent to {MAX_BACKENDS} at most", backends.len());
             return Err(Fault::new(Code::RouteUnsupported, message));
@@ -105,15 +115,20 @@ impl<U: UnitControl> OwnPorts<U> {
     /// Waits until nobody is connected to `leaving` any more, nor about to be.
     pub(super) async fn drain(&self, leaving: &BTreeSet<Backend>, at_most: Duration) -> Result<Drained, Fault> {
         // One without a port never had users.
-        let ports: Vec<u16> = leaving.iter().filter_map(|backend| self.port(backend)).collect();
+        let ports: Vec<u16> = self.routed(leaving).filter_map(|backend| self.port(backend)).collect();
         let began = Instant::now();
         let (end, least) = (began + at_most, if ports.is_empty() { began } else { began + SECOND_TRY });
         let mut most = 0;
         loop {
-            let ports = ports.clone();
-            let counted =
-                blocking(move || sock_diag::open_connections(&ports).map_err(|error| not_counted(&error))).await;
-            let open = counted?;
+            let counted = ports.clone();
+            let counted = blocking(move || sock_diag::open_connections(&counted).map_err(|error| not_counted(&error)));
+            let mut open = counted.await?;
+            if let (Some(haproxy), 1..) = (&self.haproxy, open) {
+                // Asked after the count: one that comes back to rest in between has no user any more, and one that goes to
+                // work is counted. While HAProxy doesn't answer, all count.
+                let idle = haproxy.idle().await.unwrap_or_default();
+                open = open.saturating_sub(ports.iter().filter_map(|port| idle.get(port)).sum());
+            }
             most = most.max(open);
             let now = Instant::now();
             if now >= end || (open == 0 && now >= least) {
@@ -190,6 +205,11 @@ impl<U: UnitControl> OwnPorts<U> {
         .await
     }
 
+    /// Units of one slot share its instances by number, ports included: only the routed unit listens there.
+    fn routed<'a>(&self, set: &'a BTreeSet<Backend>) -> impl Iterator<Item = &'a Backend> {
+        set.iter().filter(|backend| backend.unit == self.template.unit(&backend.instance))
+    }
+
     fn backend(&self, backend: RouteBackend) -> Backend {
         let RouteBackend { instance, port, weight } = backend;
         Backend { unit: self.template.unit(&instance), instance, port: Some(port), weight }
@@ -221,173 +241,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => Err(Fault::new(Code::Internal, format!("work on the route was torn: {panic}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::super::{AnyRoute, Route};
-    use super::*;
-    use crate::config::parse_app;
-    use crate::model::SlotName;
-    use crate::units::fake::FakeUnits;
-
-    const BRIEF: Duration = Duration::from_secs(5);
-
-    struct Site {
-        base: tempfile::TempDir,
-        units: FakeUnits,
-        route: AnyRoute<FakeUnits>,
-    }
-
-    impl Site {
-        /// An app whose users call `port`, with the helper up.
-        fn new(port: u16, range: &str) -> Site {
-            let (base, units) = (tempfile::tempdir().expect("a folder"), FakeUnits::new());
-            let name = "web".parse().expect("a name");
-            let text = format!(
-                "[[unit]]\nname = \"web@\"\n[route]\nkind = \"nftables\"\nport = {port}\nports = \"{range}\"\n\
-                 [[probe]]\nkind = \"tcp\"\naddress = \"127.0.0.1:{{port}}\"\n"
-            );
-            let settings = parse_app(&name, std::path::Path::new("web.toml"), &text, &Default::default());
-            let route = AnyRoute::new(&settings.expect("settings"), &Site::layout(&base), units.clone());
-            std::fs::create_dir_all(base.path().join("run/route")).expect("folder");
-            units.unit(HELPER).runs();
-            Site { base, units, route }
-        }
-
-        fn layout(base: &tempfile::TempDir) -> Layout {
-            Layout::new(base.path().join("state"), base.path().join("run"), "web".parse().expect("a name"))
-        }
-
-        /// An instance with this port in its environment, whose unit runs.
-        fn runs(&self, version: &str, port: u16) -> Backend {
-            let instance = SlotName::first(version.parse().expect("a version")).instance(1);
-            let folder = Site::layout(&self.base).instance(&instance);
-            std::fs::create_dir_all(&folder).expect("folder");
-            std::fs::write(folder.join("env"), format!("PORT=\"{port}\"\n")).expect("written");
-            self.units.unit(&format!("web@{version}")).runs();
-            Backend::new(UnitName::new(format!("web@{version}.service")), instance)
-        }
-
-        fn file(&self) -> String {
-            std::fs::read_to_string(Site::layout(&self.base).route()).unwrap_or_default()
-        }
-    }
-
-    const HELPER: &str = "slotd-route@web.service";
-
-    #[tokio::test]
-    async fn a_switch_writes_the_set_and_has_the_helper_apply_it() {
-        let site = Site::new(8080, "20000-20099");
-        assert_eq!(site.route.observe().await, Ok(Observed { set: RouteSet::Current, trouble: None }));
-        let (one, two) = (site.runs("1", 20003), site.runs("2", 20004));
-        assert_eq!(site.route.switch(&BTreeSet::from([one.clone(), two.clone()])).await, Ok(()));
-        let file: RouteFile = serde_json::from_str(&site.file()).expect("a set");
-        assert_eq!(file.backends.iter().map(|it| it.port).collect::<Vec<_>>(), [20003, 20004]);
-        let resolved = Backend { port: Some(20003), ..one.clone() };
-        assert_eq!(site.route.revert(&BTreeSet::from([one])).await, Ok(()));
-        let seen = site.route.observe().await.expect("a look");
-        assert_eq!(seen, Observed { set: RouteSet::These(BTreeSet::from([resolved])), trouble: None });
-        assert_eq!(site.route.switch(&BTreeSet::new()).await, Ok(()), "nobody is a set");
-        assert_eq!(site.units.calls(), vec!["reload slotd-route@web"; 3]);
-        assert!(site.file().contains("\"backends\": []"));
-    }
-
-    #[tokio::test]
-    async fn who_does_not_run_or_has_no_port_gets_no_users() {
-        let site = Site::new(8080, "20000-20099");
-        let one = site.runs("1", 20003);
-        site.units.unit("web@1").is_stopped_by_hand();
-        let fault = site.route.switch(&BTreeSet::from([one])).await.expect_err("it is down");
-        assert_eq!(fault.code, Code::UnitExited);
-        let two = site.runs("2", 0);
-        let fault = site.route.switch(&BTreeSet::from([two])).await.expect_err("no port");
-        assert_eq!((fault.code, fault.message.as_str()), (Code::RouteUnsupported, "instance 2 has no port of its own"));
-        assert_eq!((site.file(), site.units.calls()), (String::new(), vec![]));
-    }
-
-    #[tokio::test]
-    async fn a_helper_that_fails_is_told_in_its_own_words() {
-        let site = Site::new(8080, "20000-20099");
-        let one = site.runs("1", 20003);
-        site.units.unit(HELPER).is_stopped_by_hand().writes("slotd-gate: web: nft refuses: no").runs();
-        site.units.unit(HELPER).reload_ends(JobResult::Failed);
-        let fault = site.route.switch(&BTreeSet::from([one.clone()])).await.expect_err("it failed");
-        assert_eq!(fault.code, Code::RouteHelper);
-        assert!(
-            fault.message.contains("its last run failed: web: nft refuses: no; see: systemctl"),
-            "{}",
-            fault.message
-        );
-        assert_eq!(fault.evidence.journal.len(), 1);
-        let seen = site.route.observe().await.expect("a look");
-        assert_eq!(seen.trouble.expect("trouble").code, Code::RouteHelper, "though the unit is active");
-        assert_eq!(site.route.switch(&BTreeSet::from([one])).await, Ok(()));
-        assert_eq!(site.route.observe().await.expect("a look").trouble, None);
-        site.units.unit(HELPER).is_stopped_by_hand();
-        let trouble = site.route.observe().await.expect("a look").trouble.expect("trouble");
-        assert!(trouble.message.contains("and it is inactive/dead"), "{}", trouble.message);
-    }
-
-    #[tokio::test]
-    async fn prepare_refuses_what_can_not_work() {
-        let site = Site::new(8080, "20000-20099");
-        assert_eq!(site.route.prepare().await, Ok(()));
-        let one = site.runs("1", 20200);
-        site.route.switch(&BTreeSet::from([one])).await.expect("the helper would refuse it");
-        let fault = site.route.prepare().await.expect_err("no way back");
-        assert!(fault.code == Code::RouteUnsupported && fault.message.contains("port 20200, outside"), "{fault:?}");
-        site.units.unit(HELPER).is_masked();
-        assert_eq!(site.route.prepare().await.expect_err("masked").code, Code::UnitMasked);
-        site.units.unit(HELPER).is_missing();
-        assert_eq!(site.route.prepare().await.expect_err("missing").code, Code::UnitMissing);
-
-        let text = std::fs::read_to_string(EPHEMERAL_PORTS).expect("the kernel says");
-        let used = PortRange::of_kernel(&text).expect("a range");
-        let site = Site::new(80, &used.to_string());
-        let fault = site.route.prepare().await.expect_err("the kernel's own");
-        assert!(fault.code == Code::RouteUnsupported && fault.message.contains("ip_local_port_range"), "{fault:?}");
-    }
-
-    #[tokio::test]
-    async fn a_drain_waits_for_users_and_not_for_ever() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let site = Site::new(80, "20000-20099");
-        let leaving = BTreeSet::from([site.runs("1", address.port())]);
-        let began = Instant::now();
-        assert_eq!(site.route.drain(&leaving, BRIEF).await, Ok(Drained::default()), "nobody is there");
-        assert!(began.elapsed() >= SECOND_TRY, "somebody may have knocked and not been heard");
-        assert_eq!(site.route.drain(&BTreeSet::new(), BRIEF).await, Ok(Drained::default()));
-        assert!(began.elapsed() < BRIEF, "nobody knocks where there is no port");
-
-        let mut users = Vec::new();
-        for _ in 0..3 {
-            users.push((
-                TcpStream::connect(address).await.expect("connected"),
-                listener.accept().await.expect("accepted"),
-            ));
-        }
-        let open = Drained { ended: 0, open: 3 };
-        assert_eq!(site.route.drain(&leaving, Duration::ZERO).await, Ok(open));
-        users.pop();
-        assert_eq!(site.route.drain(&leaving, Duration::from_millis(120)).await, Ok(Drained { ended: 0, open: 2 }));
-        let (drained, ()) = tokio::join!(site.route.drain(&leaving, BRIEF * 12), async {
-            tokio::task::yield_now().await;
-            users.clear();
-        });
-        assert_eq!(drained.expect("drained").open, 0);
-    }
-
-    #[tokio::test]
-    async fn verify_connects_to_the_public_port() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let site = Site::new(listener.local_addr().expect("an address").port(), "20000-20099");
-        assert_eq!(site.route.verify(BRIEF).await, Ok(()));
-        drop(listener);
-        assert_eq!(site.route.verify(BRIEF).await.expect_err("nobody is there").code, Code::RouteOutside);
     }
 }

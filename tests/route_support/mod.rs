@@ -14,7 +14,7 @@ pub const HOST_6: &str = "[2001:db8::1]";
 /// A client that makes a new connection for each request, until its file `stop` is there; then it tells how many were
 /// answered by whom, and what failed: `{"answered":{"1.0.0":12},"failed":[]}`.
 const LOAD: &str = r#"
-import json, os, socket, sys
+import json, os, socket, sys, time
 host, stop = sys.argv[1:]
 answered, failed = {}, []
 while not os.path.exists(stop):
@@ -30,7 +30,7 @@ while not os.path.exists(stop):
         version = answer.split(b"version ")[1].split(b" ")[0].decode()
         answered[version] = answered.get(version, 0) + 1
     except Exception as error:
-        failed.append(repr(error))
+        failed.append("%.3f %r" % (time.monotonic(), error))
     if sum(answered.values()) == 1: open(stop + ".begun", "w").close()
 print(json.dumps({"answered": answered, "failed": failed}))
 "#;
@@ -53,6 +53,59 @@ pub fn boot(hint: &str, root: Root, arguments: &str) -> World {
     world.host.write("/root/hold.py", HOLD);
     add_others(&world);
     world
+}
+
+/// What `slotctl new` wants to be added by hand, of the app `web` made with these arguments.
+#[track_caller]
+pub fn by_hand(world: &World, arguments: &str) -> String {
+    let plan = world.json(&format!("new web --exec /srv/web/bin/web {arguments} --health /health"));
+    plan["by_hand"][0]["contents"].as_str().unwrap_or_else(|| panic!("{plan}")).to_owned()
+}
+
+/// slotd is gone, and doesn't come back.
+pub fn mask_slotd(world: &World) {
+    world.host.ok("systemctl mask --now slotd.service slotd.socket 2>&1");
+}
+
+/// Blue-green, a broken candidate, rolling, and back: nobody is refused, and the candidate has no users.
+#[track_caller]
+pub fn deploy_under_load(world: &World) {
+    strategy(world, "blue-green", "[[unit]]\nname = \"web@\"\ninstances = 2\n[soak]\ntime = \"1s\"\n");
+    world.live("web", 8080, "1.0.0");
+    let answered = under_load(world, || {
+        world.live("web", 8080, "2.0.0");
+        let broken = world.deploy("web", &world.artifact("web", "3.0.0", "health-500"));
+        assert_eq!(broken.status.code(), Some(10), "{}", shown(&broken));
+        strategy(world, "rolling", "");
+        world.live("web", 8080, "4.0.0");
+        let back = world.slotctl("rollback web");
+        assert_eq!(back.status.code(), Some(0), "{}", shown(&back));
+    });
+    for version in ["1.0.0", "2.0.0", "4.0.0"] {
+        assert!(answered.contains_key(version), "{answered:?}");
+    }
+    assert!(!answered.contains_key("3.0.0"), "a candidate has no users: {answered:?}");
+    expect_everywhere(world, "2.0.0");
+    let set = String::from_utf8(world.host.read("/run/slotd/route/web")).expect("text");
+    assert_eq!(set.matches("\"instance\": \"2.0.0").count(), 2, "{set}");
+    assert_eq!(set.matches("\"instance\"").count(), 2, "{set}");
+}
+
+/// How many of so many requests, each by a connection of its own, this version answers.
+#[track_caller]
+pub fn count(world: &World, requests: u32, version: &str) -> u32 {
+    let client = "import socket,sys\nn=0\nfor _ in range(int(sys.argv[1])):\n s=socket.create_connection(('127.0.0.1',8080),10)\n \
+                  s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')\n a=b''\n while True:\n  d=s.recv(4096)\n  \
+                  if not d: break\n  a+=d\n s.close()\n n+=(b'version '+sys.argv[2].encode()+b' ') in a\nprint(n)\n";
+    world.host.write("/root/count.py", client);
+    world.host.ok(&format!("python3 /root/count.py {requests} {version}")).parse().expect("a number")
+}
+
+/// Another strategy, and these tables.
+#[track_caller]
+pub fn strategy(world: &World, name: &str, tables: &str) {
+    world.host.ok("sed -i '/^strategy/d' /etc/slotd/apps/web.toml");
+    world.settings("web", &format!("strategy = \"{name}\"\n{tables}"));
 }
 
 /// A second network with clients, of both families. To be called again after a reboot.
@@ -102,7 +155,7 @@ pub fn expect_everywhere(world: &World, version: &str) {
 
 /// What helper, gate and slotd said.
 pub fn told(world: &World) -> String {
-    text(&world.host.sh("journalctl -b --no-pager -n 60 -u 'slotd-route@*' -u web -u slotd -o short-monotonic"))
+    text(&world.host.sh("journalctl -b --no-pager -n 400 -u 'slotd-route@*' -u web -u slotd -o short-monotonic"))
 }
 
 /// The port of an instance's own.

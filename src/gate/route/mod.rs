@@ -3,7 +3,10 @@
 //! The set is slotd's file or, where there is none, the live slot (see [`set`]). Which kind of route, which ports and
 //! which unit, the administrator's unit says. What is applied is read back. A call that fails has changed nothing.
 
+pub mod file;
+pub mod haproxy;
 pub mod nftables;
+pub mod nginx;
 pub mod set;
 
 use crate::model::route::{RouteBackend, RouteCall, RouteKind};
@@ -11,7 +14,9 @@ use crate::model::{AppName, Layout};
 
 use super::systemctl::Systemctl;
 use super::{current, hold, say};
+use haproxy::{Haproxy, HaproxyError};
 use nftables::{NftError, Table};
+use nginx::{Nginx, NginxError};
 use set::{SetError, Source};
 
 /// Why users aren't sent where they should be.
@@ -28,27 +33,57 @@ enum Cause {
     Set(#[from] SetError),
     #[error(transparent)]
     Nftables(#[from] NftError),
+    #[error(transparent)]
+    Haproxy(#[from] HaproxyError),
+    #[error(transparent)]
+    Nginx(#[from] NginxError),
+}
+
+impl Cause {
+    /// Whether the proxy's own configuration lacks the lines for the app.
+    fn is_set_up_missing(&self) -> bool {
+        matches!(self, Cause::Haproxy(HaproxyError::Servers { .. }) | Cause::Nginx(NginxError::NotIncluded(_)))
+    }
 }
 
 /// Brings the route to the set.
-pub fn route(layout: &Layout, call: &RouteCall) -> Result<(), RouteError> {
+pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result<(), RouteError> {
     let app = layout.app();
     let apply = || -> Result<(), Cause> {
         let set = set::read(layout, call)?;
-        match call.kind {
-            RouteKind::Nftables { port } => {
-                Table { app, port, ports: call.ports, backends: &set.backends }.apply()?;
+        let backends = &set.backends;
+        match &call.kind {
+            RouteKind::Nftables { port } => Table { app, port: *port, ports: call.ports, backends }.apply()?,
+            RouteKind::Haproxy { backend, socket, servers } => {
+                let states = layout.server_states();
+                Haproxy { backend, socket, servers: *servers, states, backends }.apply(systemctl)?;
             }
+            RouteKind::Nginx { include } => Nginx { include, told: layout.told_to_nginx(), backends }.apply()?,
         }
-        let source = match set.source {
-            Source::Slotd => "as slotd wants it".to_owned(),
-            Source::Current(slot) => format!("the live slot {slot}"),
-            Source::Nothing => "nothing is deployed".to_owned(),
-        };
-        say(app, &format!("users are sent to {} ({source})", shown(&set.backends)));
+        say(app, &format!("users are sent to {} ({})", shown(backends), said_by(&set.source)));
         Ok(())
     };
-    apply().map_err(|cause| RouteError { app: app.clone(), cause })
+    match apply() {
+        Err(cause) if cause.is_set_up_missing() && nobody(layout, call) => {
+            // `slotctl new` starts the helper before the administrator can have added the proxy's lines.
+            say(app, &format!("nobody is to get users yet, and then: {cause}"));
+            Ok(())
+        }
+        other => other.map_err(|cause| RouteError { app: app.clone(), cause }),
+    }
+}
+
+/// Whether the set is empty.
+fn nobody(layout: &Layout, call: &RouteCall) -> bool {
+    set::read(layout, call).is_ok_and(|set| set.backends.is_empty())
+}
+
+fn said_by(source: &Source) -> String {
+    match source {
+        Source::Slotd => "as slotd wants it".to_owned(),
+        Source::Current(slot) => format!("the live slot {slot}"),
+        Source::Nothing => "nothing is deployed".to_owned(),
+    }
 }
 
 /// After the gate has brought up the live slot by itself: what slotd wanted before is past, and the helper, where the app

@@ -1,7 +1,9 @@
 //! nftables: the kernel redirects the public port to the instances' own.
 //!
-//! An app has a table of its own, `inet slotd_APP`, which each call replaces whole in one transaction: a new connection
-//! goes by the old table or by the new one, and one that is open keeps its translation (that is conntrack's). Only
+//! An app has a table of its own, `inet slotd_APP`, whose rules each call replaces in one transaction: a new connection
+//! goes by the old rules or by the new ones, and one that is open keeps its translation (that is conntrack's). The chains
+//! stay: a new chain beside an old one of the same hook would be asked first, and a packet that passes both while the
+//! kernel goes from one generation to the next could find neither in force. Only
 //! connections to addresses of this host are meant (`fib daddr type local`): what it forwards, or calls elsewhere on the
 //! same port, isn't touched.
 //!
@@ -83,23 +85,30 @@ impl Table<'_> {
                 format!("fib daddr type local tcp dport {port} redirect to :numgen inc mod {all} map {{ {map} }}")
             }
         };
-        // The first line is there for the second, which fails where there is nothing to delete.
+        // Where table and chains are there already, the first part says what is so.
         format!(
-            "table inet {name}
-delete table inet {name}
+            "table inet {name} {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+    }}
+    chain output {{
+        type nat hook output priority -100; policy accept;
+    }}
+    chain input {{
+        type filter hook input priority filter - 10; policy accept;
+    }}
+}}
+flush table inet {name}
 table inet {name} {{
     # Clients elsewhere.
     chain prerouting {{
-        type nat hook prerouting priority dstnat; policy accept;
         {redirect}
     }}
     # Clients on this host.
     chain output {{
-        type nat hook output priority -100; policy accept;
         {redirect}
     }}
     chain input {{
-        type filter hook input priority filter - 10; policy accept;
         iif \"lo\" accept
         ct status dnat accept
         tcp dport {ports} drop
@@ -242,9 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn both_chains_lead_to_the_same_and_the_old_table_goes() {
+    fn both_chains_lead_to_the_same_and_the_old_rules_go() {
         let text = with(&[3, 1], |table| table.ruleset());
-        assert!(text.starts_with("table inet slotd_my-app\ndelete table inet slotd_my-app\n"), "{text}");
+        let (before, after) = text.split_once("flush table inet slotd_my-app\n").expect("a flush");
+        assert!(before.contains("type nat hook output") && !before.contains("redirect"), "{text}");
+        assert!(!after.contains("type nat hook"), "{text}");
         let line = "fib daddr type local tcp dport 8080 redirect to :numgen inc mod 4 map { 0-2 : 20000, 3 : 20001 }\n";
         assert_eq!(text.matches(line).count(), 2, "{text}");
         assert!(text.contains("tcp dport 20000-20099 drop\n"), "{text}");

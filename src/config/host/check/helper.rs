@@ -4,6 +4,7 @@ use crate::config::app::{AppSettings, Route};
 use crate::model::layout::DEFAULT_STATE_DIR;
 use crate::model::route::{EPHEMERAL_PORTS, PortRange, RouteCall, RouteKind};
 
+use super::super::scaffold::{HAPROXY_ADMIN_SOCKET, nginx_include, servers_for};
 use super::super::syntax;
 use super::super::unitfile::SearchPath;
 use super::gate::{call, environment};
@@ -13,7 +14,13 @@ use super::{Expected, Findings, Needed, Severity, Subject, firewall, place};
 pub(super) fn call_of(app: &AppSettings) -> Option<RouteCall> {
     let kind = match &app.route {
         Route::Nftables { port, .. } => RouteKind::Nftables { port: *port },
-        Route::None | Route::Socket { .. } | Route::Haproxy { .. } | Route::Nginx { .. } => return None,
+        Route::Haproxy { backend, .. } => RouteKind::Haproxy {
+            backend: backend.clone(),
+            socket: HAPROXY_ADMIN_SOCKET.into(),
+            servers: servers_for(app.routed()?.instances),
+        },
+        Route::Nginx { .. } => RouteKind::Nginx { include: nginx_include(&app.name) },
+        Route::None | Route::Socket { .. } => return None,
     };
     let (ports, template) = (app.route.ports()?.range, app.routed()?.name.clone());
     Some(RouteCall { app: app.name.clone(), kind, ports, template })
@@ -55,8 +62,9 @@ pub(super) fn check(
     };
     findings.need_among(unit, needed, |value| value.split_whitespace().any(|it| it == "multi-user.target"));
     kernel(helper, unit, path, findings);
-    match helper.kind {
-        RouteKind::Nftables { port } => firewall::check(port, helper.ports, path, findings),
+    match &helper.kind {
+        RouteKind::Nftables { port } => firewall::check(*port, helper.ports, path, findings),
+        RouteKind::Haproxy { .. } | RouteKind::Nginx { .. } => {}
     }
 }
 
@@ -85,7 +93,8 @@ fn commands(expected: &Expected, helper: &RouteCall, unit: &Subject<'_>, finding
                 let said = rest.split_first().filter(|(verb, _)| is_gate && **verb == "route");
                 let said = said.map(|(_, rest)| rest.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
                 // Options may come in another order.
-                if said.and_then(|words| RouteCall::parse(&words).ok()).as_ref() != Some(helper) {
+                let said = said.and_then(|words| RouteCall::parse(&words).ok());
+                if !said.is_some_and(|said| agrees(&said, helper)) {
                     findings.error(place(entry), format!("{key}= should be {wanted}"), why, fix);
                     continue;
                 }
@@ -105,16 +114,37 @@ fn commands(expected: &Expected, helper: &RouteCall, unit: &Subject<'_>, finding
     }
 }
 
+/// Whether a unit says what the settings need. Where the proxy has its socket and its files is not their business.
+fn agrees(said: &RouteCall, needed: &RouteCall) -> bool {
+    let kind = match (&said.kind, &needed.kind) {
+        (RouteKind::Haproxy { backend, servers, .. }, RouteKind::Haproxy { backend: named, servers: least, .. }) => {
+            backend == named && servers >= least
+        }
+        (RouteKind::Nginx { .. }, RouteKind::Nginx { .. }) => true,
+        (said, needed) => said == needed,
+    };
+    kind && (&said.app, said.ports, &said.template) == (&needed.app, needed.ports, &needed.template)
+}
+
 /// What wipes or forgets what the helper did has to be followed by it.
 fn followed(helper: &RouteCall, unit: &Subject<'_>, findings: &mut Findings) {
-    let (of, why) = match helper.kind {
+    let (of, keys, why): (_, &[&str], _) = match helper.kind {
         RouteKind::Nftables { .. } => (
             "nftables.service",
+            &["PartOf", "ReloadPropagatedFrom", "After"],
             "its start and its reload begin with `flush ruleset`, which takes the route away: users are refused until the next \
              switch",
         ),
+        RouteKind::Haproxy { .. } => (
+            "haproxy.service",
+            &["PartOf", "ReloadPropagatedFrom", "Before"],
+            "HAProxy would start with the servers of before, and a reload could go by an old file",
+        ),
+        RouteKind::Nginx { .. } => {
+            ("nginx.service", &["Before"], "after a boot nginx would start with the servers of before")
+        }
     };
-    for key in ["PartOf", "ReloadPropagatedFrom", "After"] {
+    for key in keys {
         findings.need_dependency(unit, key, of, why);
     }
 }
@@ -129,6 +159,9 @@ fn kernel(helper: &RouteCall, unit: &Subject<'_>, path: &SearchPath, findings: &
             "such a deployment is refused (route.unsupported)",
             "ports = \"20000-20099\" in [route], and --ports of the helper; or another ip_local_port_range",
         );
+    }
+    if !matches!(helper.kind, RouteKind::Nftables { .. }) {
+        return;
     }
     let bounds = unit.unit.list("Service", "CapabilityBoundingSet");
     let words = || bounds.iter().flat_map(|entry| entry.value.split_whitespace());

@@ -18,11 +18,16 @@ impl World {
 
     /// The kernel redirects port 8080.
     fn with_helper() -> World {
+        World::routed(ScaffoldRoute::Nftables)
+    }
+
+    /// What `new` proposes, held to the app's file that it proposes beside it.
+    fn routed(route: ScaffoldRoute) -> World {
         let web = Scaffold::new("web".parse().expect("app"), "/srv/web/bin/web");
-        let mut world = World::of(Scaffold { port: Some(8080), route: ScaffoldRoute::Nftables, ..web });
-        let words = ["web", "nftables", "--port", "8080", "--ports", "20000-20099", "web@"].map(str::to_owned);
-        world.expected.helper = Some(RouteCall::parse(&words).expect("a call"));
-        world.expected.socket = false;
+        let mut world = World::of(Scaffold { port: Some(8080), route, ..web });
+        let file = world.root.path().join("etc/slotd/apps/web.toml");
+        let app = crate::config::load_app(&file, &Default::default()).expect("settings");
+        world.expected = Expected::of(&app, Path::new("/var/lib/slotd"), Profile::User);
         world
     }
 
@@ -75,7 +80,40 @@ fn the_scaffold_has_nothing_wrong() {
     for port in [Some(8080), None] {
         assert_eq!(World::new(port).check(), [], "{port:?}");
     }
-    assert_eq!(World::with_helper().check(), []);
+    for (_, route) in ScaffoldRoute::ALL {
+        assert_eq!(World::routed(route).check(), [], "{route}");
+    }
+}
+
+#[test]
+fn the_helper_of_a_proxy_is_held_to_the_settings() {
+    const HELPER: &str = "slotd-route@web.service";
+    for (route, from, to, words) in [
+        (ScaffoldRoute::Haproxy, "--backend web", "--backend api", "ExecStart= should be"),
+        (ScaffoldRoute::Haproxy, "--servers 8", "--servers 7", "ExecStart= should be"),
+        (ScaffoldRoute::Haproxy, "Before=haproxy", "#", "Before=haproxy.service is missing"),
+        (ScaffoldRoute::Haproxy, "PartOf=", "#", "PartOf=haproxy.service is missing"),
+        (ScaffoldRoute::Haproxy, "ReloadPropagatedFrom=", "#", "ReloadPropagatedFrom=haproxy.service is missing"),
+        (ScaffoldRoute::Nginx, "Before=nginx", "#", "Before=nginx.service is missing"),
+        (ScaffoldRoute::Nginx, "web nginx --include", "api nginx --include", "ExecStart= should be"),
+        (ScaffoldRoute::Nginx, "web nginx --include", "web nginx --upstream", "ExecStart= should be"),
+    ] {
+        let world = World::routed(route);
+        world.edit(HELPER, from, to);
+        let found = world.check();
+        assert!(found.len() == 1 && found[0].message.contains(words), "{words}: {found:#?}");
+    }
+    // Where the proxy has its socket and its files is the administrator's business.
+    for (route, from, to) in [
+        (ScaffoldRoute::Haproxy, "/run/haproxy/admin.sock --servers 8", "/run/h.sock --servers 30"),
+        (ScaffoldRoute::Nginx, "/etc/nginx/slotd/web.conf", "/etc/nginx/web.conf"),
+    ] {
+        let world = World::routed(route);
+        for _ in 0..2 {
+            world.edit(HELPER, from, to);
+        }
+        assert_eq!(world.check(), []);
+    }
 }
 
 #[test]

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use crate::config::app::Accept;
 use crate::model::layout::DEFAULT_STATE_DIR;
-use crate::model::route::{RouteCall, RouteKind};
 
-use super::{GATE_PROGRAM, Scaffold, ScaffoldRoute};
+use super::{GATE_PROGRAM, Scaffold, ScaffoldRoute, servers_for};
 
 pub(super) const SYSUSERS: &str = include_str!("../../../../systemd/templates/sysusers.conf.in");
 pub(super) const TMPFILES: &str = include_str!("../../../../systemd/templates/tmpfiles.conf.in");
@@ -14,6 +13,8 @@ pub(super) const POLKIT: &str = include_str!("../../../../systemd/templates/polk
 pub(super) const SOCKET: &str = include_str!("../../../../systemd/templates/app.socket.in");
 pub(super) const GATE: &str = include_str!("../../../../systemd/templates/app.service.in");
 pub(super) const HELPER: &str = include_str!("../../../../systemd/templates/route.service.in");
+pub(super) const HAPROXY: &str = include_str!("../../../../systemd/templates/haproxy.cfg.in");
+pub(super) const NGINX: &str = include_str!("../../../../systemd/templates/nginx.conf.in");
 pub(super) const TEMPLATE: &str = include_str!("../../../../systemd/templates/app@.service.in");
 pub(super) const APP: &str = include_str!("../../../../systemd/templates/app.toml.in");
 
@@ -27,7 +28,10 @@ impl Scaffold {
         let conditions = [
             ("@IF_SOCKET@", self.has_socket()),
             ("@IF_HELPER@", own_ports),
-            ("@IF_NFTABLES@", matches!(&helper, Some(RouteCall { kind: RouteKind::Nftables { .. }, .. }))),
+            ("@IF_NFTABLES@", own_ports && self.route == ScaffoldRoute::Nftables),
+            ("@IF_HAPROXY@", own_ports && self.route == ScaffoldRoute::Haproxy),
+            ("@IF_NGINX@", own_ports && self.route == ScaffoldRoute::Nginx),
+            ("@IF_PROXY@", own_ports && self.route != ScaffoldRoute::Nftables),
             ("@IF_PROBE@", own_ports || self.health.is_some()),
             ("@IF_TCP@", own_ports && self.health.is_none()),
             ("@IF_HEALTH@", self.health.is_some()),
@@ -43,9 +47,9 @@ impl Scaffold {
         let stop = if self.has_socket() { format!("{app}.socket") } else { format!("{app}.service") };
         let route = match (self.port, self.route) {
             (None, _) => "none",
-            (Some(_), ScaffoldRoute::Socket) => "socket",
-            (Some(_), ScaffoldRoute::Nftables) => "nftables",
+            (Some(_), route) => &route.to_string(),
         };
+        let servers = servers_for(1).to_string();
         let (call, ports) = (helper.map(|call| call.to_string()).unwrap_or_default(), self.ports.to_string());
         let probe_units = self.probe_units.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
         let accept = self.accept.to_string();
@@ -64,6 +68,7 @@ impl Scaffold {
             ("@STOP@", stop.as_str()),
             ("@ROUTE@", route),
             ("@CALL@", call.as_str()),
+            ("@SERVERS@", servers.as_str()),
             ("@PORTS@", ports.as_str()),
             ("@PROBE_UNITS@", probe_units.as_str()),
             ("@ACCEPT@", accept.as_str()),

@@ -14,7 +14,7 @@ use crate::model::AppName;
 use crate::model::layout::DEFAULT_STATE_DIR;
 use crate::model::route::{PortRange, RouteCall, RouteKind};
 
-use fill::{APP, GATE, HELPER, POLKIT, SOCKET, SYSUSERS, TEMPLATE, TMPFILES};
+use fill::{APP, GATE, HAPROXY, HELPER, NGINX, POLKIT, SOCKET, SYSUSERS, TEMPLATE, TMPFILES};
 
 /// Where packages put the gate.
 pub const GATE_PROGRAM: &str = "/usr/lib/slotd/slotd-gate";
@@ -71,6 +71,34 @@ pub enum ScaffoldRoute {
     Socket,
     /// Each instance listens on a port of its own, and the kernel redirects.
     Nftables,
+    /// The same, behind HAProxy.
+    Haproxy,
+    /// The same, behind nginx.
+    Nginx,
+}
+
+impl ScaffoldRoute {
+    /// All of them, by the word of the command line.
+    pub const ALL: [(&str, ScaffoldRoute); 4] = [
+        ("socket", ScaffoldRoute::Socket),
+        ("nftables", ScaffoldRoute::Nftables),
+        ("haproxy", ScaffoldRoute::Haproxy),
+        ("nginx", ScaffoldRoute::Nginx),
+    ];
+}
+
+/// Where Debian's HAProxy has its runtime socket.
+pub const HAPROXY_ADMIN_SOCKET: &str = "/run/haproxy/admin.sock";
+
+/// How many servers a backend of HAProxy needs for N instances: twice as many run in a deployment, and as many of the
+/// one before may still have users.
+pub fn servers_for(instances: u32) -> u16 {
+    u16::try_from(instances.saturating_mul(3).max(8)).unwrap_or(u16::MAX)
+}
+
+/// The file that an upstream of nginx includes.
+pub fn nginx_include(app: &AppName) -> PathBuf {
+    format!("/etc/nginx/slotd/{app}.conf").into()
 }
 
 /// A file to be written.
@@ -89,6 +117,8 @@ pub struct PlannedFile {
 pub struct ScaffoldPlan {
     /// In the order of writing.
     pub files: Vec<PlannedFile>,
+    /// What the administrator adds to files of others: which, and the lines.
+    pub by_hand: Vec<(PathBuf, String)>,
     /// Then, in this order, as the administrator: program and arguments.
     pub commands: Vec<Vec<String>>,
     /// The one line to try it with.
@@ -125,7 +155,7 @@ pub enum ScaffoldError {
     #[error("port {0} is one of the instances' own, {1}: give others with --ports")]
     PublicPort(u16, PortRange),
     /// Not a kind of route.
-    #[error("{0:?} is none of socket, nftables")]
+    #[error("{0:?} is none of socket, nftables, haproxy, nginx")]
     Route(String),
     /// Port 0.
     #[error("port 0 names no port")]
@@ -175,7 +205,17 @@ impl Scaffold {
         // Last, since it is what makes slotd look.
         files.push(file(format!("/etc/slotd/apps/{app}.toml").into(), APP));
         let try_it = format!("cp {app}-1.0.0.tar.zst {}/inbox/{app}/", self.state.display());
-        Ok(ScaffoldPlan { files, commands: self.commands(), try_it })
+        Ok(ScaffoldPlan { files, by_hand: self.by_hand(), commands: self.commands(), try_it })
+    }
+
+    fn by_hand(&self) -> Vec<(PathBuf, String)> {
+        match self.helper().map(|call| call.kind) {
+            Some(RouteKind::Haproxy { .. }) => vec![("/etc/haproxy/haproxy.cfg".into(), self.fill(HAPROXY))],
+            Some(RouteKind::Nginx { .. }) => {
+                vec![(format!("/etc/nginx/conf.d/{}.conf", self.app).into(), self.fill(NGINX))]
+            }
+            Some(RouteKind::Nftables { .. }) | None => Vec::new(),
+        }
     }
 
     fn commands(&self) -> Vec<Vec<String>> {
@@ -205,9 +245,16 @@ impl Scaffold {
 
     /// What the root helper is called with.
     fn helper(&self) -> Option<RouteCall> {
-        let kind = match (self.route, self.port) {
-            (ScaffoldRoute::Nftables, Some(port)) => RouteKind::Nftables { port },
-            (ScaffoldRoute::Nftables, None) | (ScaffoldRoute::Socket, _) => return None,
+        let port = self.port?;
+        let kind = match self.route {
+            ScaffoldRoute::Socket => return None,
+            ScaffoldRoute::Nftables => RouteKind::Nftables { port },
+            ScaffoldRoute::Haproxy => RouteKind::Haproxy {
+                backend: self.app.to_string(),
+                socket: HAPROXY_ADMIN_SOCKET.into(),
+                servers: servers_for(1),
+            },
+            ScaffoldRoute::Nginx => RouteKind::Nginx { include: nginx_include(&self.app) },
         };
         let template = format!("{}@", self.app).parse().ok()?;
         Some(RouteCall { app: self.app.clone(), kind, ports: self.ports, template })
@@ -235,10 +282,9 @@ impl Scaffold {
             return Err(ScaffoldError::Signal);
         }
         match (self.route, self.port) {
-            (ScaffoldRoute::Nftables, None) => return Err(ScaffoldError::RouteWithoutPort),
-            (ScaffoldRoute::Nftables, Some(port)) if self.ports.contains(port) => {
-                return Err(ScaffoldError::PublicPort(port, self.ports));
-            }
+            (ScaffoldRoute::Socket, _) => {}
+            (_, None) => return Err(ScaffoldError::RouteWithoutPort),
+            (_, Some(port)) if self.ports.contains(port) => return Err(ScaffoldError::PublicPort(port, self.ports)),
             _ => {}
         }
         match &self.health {
@@ -266,20 +312,15 @@ impl FromStr for ScaffoldRoute {
     type Err = ScaffoldError;
 
     fn from_str(text: &str) -> Result<Self, ScaffoldError> {
-        match text {
-            "socket" => Ok(ScaffoldRoute::Socket),
-            "nftables" => Ok(ScaffoldRoute::Nftables),
-            other => Err(ScaffoldError::Route(other.to_owned())),
-        }
+        let known = ScaffoldRoute::ALL.iter().find(|(word, _)| *word == text);
+        known.map(|(_, route)| *route).ok_or_else(|| ScaffoldError::Route(text.to_owned()))
     }
 }
 
 impl fmt::Display for ScaffoldRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ScaffoldRoute::Socket => "socket",
-            ScaffoldRoute::Nftables => "nftables",
-        })
+        let known = ScaffoldRoute::ALL.iter().find(|(_, route)| route == self);
+        f.write_str(known.map_or("socket", |(word, _)| word))
     }
 }
 

@@ -93,16 +93,31 @@ fn with_ports_of_their_own_there_is_a_helper_and_no_socket() {
 #[test]
 fn no_placeholder_is_left_and_the_command_line_is_kept_as_it_is() {
     let exec = "/usr/bin/env X=@USER@ %i sh -c 'a b'";
-    for route in [ScaffoldRoute::Socket, ScaffoldRoute::Nftables] {
+    for (_, route) in ScaffoldRoute::ALL {
         let plan = Scaffold { port: Some(1), route, exec: exec.into(), ..web() }.plan().expect("a plan");
-        for file in &plan.files {
-            let left = file.contents.replace(exec, "");
+        let by_hand = plan.by_hand.iter().map(|(path, contents)| (path, contents));
+        for (path, contents) in plan.files.iter().map(|file| (&file.path, &file.contents)).chain(by_hand) {
+            let left = contents.replace(exec, "");
             let words = [
-                "@APP@", "@PORT@", "@PORTS@", "@STATE@", "@IF_", "@GATE@", "@EXEC@", "@USER@", "@TYPE@", "@STOP@",
-                "@CALL@", "@PROBE", "@ROUTE@", "@HEALTH@", "@ACCEPT@",
+                "@APP@",
+                "@PORT@",
+                "@PORTS@",
+                "@STATE@",
+                "@IF_",
+                "@GATE@",
+                "@EXEC@",
+                "@USER@",
+                "@TYPE@",
+                "@STOP@",
+                "@CALL@",
+                "@PROBE",
+                "@ROUTE@",
+                "@HEALTH@",
+                "@ACCEPT@",
+                "@SERVERS@",
             ];
             for word in words {
-                assert!(!left.contains(word), "{word} in {}", file.path.display());
+                assert!(!left.contains(word), "{word} in {}", path.display());
             }
         }
         assert!(file(&plan, "/etc/systemd/system/web@.service").contains(&format!("ExecStart={exec}\n")));
@@ -129,4 +144,38 @@ fn what_is_refused() {
         assert!(error.contains(words), "{error}");
     }
     assert!("forking".parse::<ServiceType>().is_err());
+}
+
+#[test]
+fn what_stands_in_the_proxys_own_files_is_shown_and_not_written() {
+    let with = |route| Scaffold { port: Some(80), route, ..web() }.plan().expect("a plan");
+    let plan = with(ScaffoldRoute::Haproxy);
+    let (path, lines) = &plan.by_hand[0];
+    assert_eq!(path, Path::new("/etc/haproxy/haproxy.cfg"));
+    for line in
+        ["server-template s 1-8 127.0.0.1:1 weight 0", "server-state-file-name /run/slotd/haproxy/web", "bind :80"]
+    {
+        assert!(lines.lines().any(|it| it.trim() == line), "{line}\n{lines}");
+    }
+    let helper = file(&plan, "/etc/systemd/system/slotd-route@web.service");
+    let call = "route web haproxy --backend web --socket /run/haproxy/admin.sock --servers 8 --ports 20000-20099 web@";
+    for line in [&format!("ExecReload=/usr/lib/slotd/slotd-gate {call}"), "Before=haproxy.service"] {
+        assert!(helper.lines().any(|it| it == line), "{line}\n{helper}");
+    }
+    let app = file(&plan, "/etc/slotd/apps/web.toml");
+    assert!(app.contains("kind = \"haproxy\"\nbackend = \"web\"\nports = "), "{app}");
+
+    let plan = with(ScaffoldRoute::Nginx);
+    let (path, lines) = &plan.by_hand[0];
+    assert_eq!(path, Path::new("/etc/nginx/conf.d/web.conf"));
+    assert!(lines.contains("    include /etc/nginx/slotd/web.conf;\n"), "{lines}");
+    let helper = file(&plan, "/etc/systemd/system/slotd-route@web.service");
+    assert!(
+        helper.contains("route web nginx --include /etc/nginx/slotd/web.conf --ports 20000-20099 web@\n"),
+        "{helper}"
+    );
+    assert!(file(&plan, "/etc/tmpfiles.d/slotd-web.conf").contains("d /etc/nginx/slotd 0755 root root -\n"));
+    for kind in [ScaffoldRoute::Socket, ScaffoldRoute::Nftables] {
+        assert_eq!(with(kind).by_hand, []);
+    }
 }
