@@ -111,6 +111,25 @@ fn rolling_moves_one_after_the_other_and_waits_for_a_word() {
     let wished = world.slotctl("activate web 3.0.0 --strategy blue-green");
     expect_exit(&wished, 0);
     world.expect_answers("3.0.0");
+
+    // Another number of instances: of what is live, batch by batch as well, and of what comes after a restart.
+    world.ok("scale web 2 --no-wait -m quieter");
+    world.expect_status("web", "waiting", |status| status["deployment"]["state"] == "waiting");
+    expect_exit(&world.slotctl("promote web"), 0);
+    world.expect_answers("3.0.0");
+    assert_eq!(world.running(), ["web@3.0.0@r2.service", "web@3.0.0@r2@2.service"]);
+    assert_eq!(world.json("history web -n 1")[0]["message"], "quieter");
+    expect_parts(&world.ok("scale web 2"), &["nothing to do, 3.0.0@r2 is live already"]);
+    world.host.ok("systemctl restart slotd.service");
+    expect_exit(&world.slotctl("scale web 2 --unit job@"), 5);
+    world.settings("web", "strategy = \"stop-start\"\n");
+    world.begin("deploy", &format!("deploy {} --app web --strategy blue-green", world.make("web", "4.0.0", "")));
+    let (exit, said) = world.exit_of("deploy");
+    assert_eq!(exit, 0, "{said}");
+    assert_eq!(world.running(), ["web@4.0.0.service", "web@4.0.0@2.service"]);
+    // Where it came from has the number of before.
+    world.ok("rollback web --to 3.0.0");
+    assert_eq!(world.running(), ["web@3.0.0.service", "web@3.0.0@2.service", "web@3.0.0@3.service"]);
 }
 
 impl World {

@@ -52,6 +52,10 @@ impl<U: UnitControl> App<U> {
                 let result = self.rollback(request, &caller).await;
                 let _ = answer.send(result);
             }
+            Ask::Scale(request, caller, answer) => {
+                let result = self.scale(request, &caller).await;
+                let _ = answer.send(result);
+            }
             Ask::Say(Say::Cancel, caller, answer) => self.cancel(caller, answer),
             Ask::Say(say, caller, answer) => self.say(say, caller, answer),
             Ask::Prune { dry_run, caller, answer } => self.prune(dry_run, &caller, answer),
@@ -113,7 +117,7 @@ impl<U: UnitControl> App<U> {
         self.barred().map_or(Ok(()), |fault| Err(fault.clone().into()))
     }
 
-    fn check_settings(&self) -> Result<(), ApiError> {
+    pub(super) fn check_settings(&self) -> Result<(), ApiError> {
         if self.orphaned { Err(settings_are_gone(self.name())) } else { Ok(()) }
     }
 
@@ -139,7 +143,7 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    async fn accept(
+    pub(super) async fn accept(
         &mut self,
         kind: Kind,
         slot: SlotName,

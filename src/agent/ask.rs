@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::config::AppSettings;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, UploadQuery, Uploaded, WaitingItem,
+    Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, ScaleRequest, UploadQuery, Uploaded,
+    WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
@@ -28,6 +29,8 @@ pub enum Ask {
     Activate(ActivateRequest, Caller, Answer<Accepted>),
     /// Go back.
     Rollback(RollbackRequest, Caller, Answer<Accepted>),
+    /// Run another number of instances.
+    Scale(ScaleRequest, Caller, Answer<Accepted>),
     /// A word to the deployment under way.
     Say(Say, Caller, Answer<Accepted>),
     /// Remove what isn't kept; or only say what that is.

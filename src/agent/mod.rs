@@ -15,6 +15,7 @@ mod prune;
 mod queue;
 pub mod registry;
 pub mod retry;
+mod scale;
 mod service;
 pub mod shared;
 mod status;

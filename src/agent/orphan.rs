@@ -68,7 +68,10 @@ pub fn spawn<U: UnitControl>(
                     return App::new(ground, hub, rescan).run(asked).await;
                 }
                 Ask::Upload(path, _, _, answer) => refuse_upload(name_of(&settings), &path, answer),
-                Ask::Activate(_, _, answer) | Ask::Rollback(_, _, answer) | Ask::Say(_, _, answer) => {
+                Ask::Activate(_, _, answer)
+                | Ask::Rollback(_, _, answer)
+                | Ask::Scale(_, _, answer)
+                | Ask::Say(_, _, answer) => {
                     refuse(name_of(&settings), answer);
                 }
                 Ask::Prune { answer, .. } => refuse(name_of(&settings), answer),

@@ -17,6 +17,7 @@ use super::app::{self, AppHandle};
 use super::ask::Ask;
 use super::deploy::Ground;
 use super::orphan;
+use super::scale::with_chosen;
 use super::shared::Shared;
 
 /// All apps. Clones are handles to the same.
@@ -83,7 +84,11 @@ impl<U: UnitControl> Registry<U> {
     }
 
     async fn begin_or_change(&self, settings: AppSettings) {
-        let (name, settings) = (settings.name.clone(), Arc::new(settings));
+        let name = settings.name.clone();
+        let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, name.clone());
+        let (settings, fault) = with_chosen(settings, &layout);
+        let settings = Arc::new(settings);
+        self.set_health(&format!("chosen:{name}"), fault.into_iter().map(|fault| (String::new(), fault)));
         let known = lock(&self.apps).get(&name).cloned();
         if let Some(handle) = known {
             let _ = handle.asks.send(Ask::Settings(settings, self.rescan())).await;

@@ -10,7 +10,7 @@ use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PlanQuery, Planned, Pruned, QuarantineItem,
-    RollbackRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
+    RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::deployment::facts::Side;
@@ -131,6 +131,10 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn rollback(&self, app: &AppName, request: RollbackRequest, caller: Caller) -> Result<Accepted, ApiError> {
         self.ask(app, |answer| Ask::Rollback(request, caller, answer)).await
+    }
+
+    async fn scale(&self, app: &AppName, request: ScaleRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Scale(request, caller, answer)).await
     }
 
     async fn say(&self, app: &AppName, say: Say, caller: Caller) -> Result<Accepted, ApiError> {

@@ -13,6 +13,7 @@ named! {
         Deploy = "deploy",
         Activate = "activate",
         Rollback = "rollback",
+        Scale = "scale",
         Cancel = "cancel",
         Promote = "promote",
         Confirm = "confirm",
@@ -26,8 +27,6 @@ named! {
 pub enum Standing<'a> {
     /// Nothing is under way, and nothing waits.
     Idle,
-    /// A deployment waits for another one, or for a prune, to end.
-    Queued,
     /// A deployment is under way.
     In(&'a Stage, &'a Facts),
 }
@@ -67,7 +66,7 @@ impl Verb {
         match self {
             Verb::Plan | Verb::Clear => Judge::Nobody,
             Verb::Deploy => Judge::Queue,
-            Verb::Activate | Verb::Rollback | Verb::Prune => Judge::Rest,
+            Verb::Activate | Verb::Rollback | Verb::Scale | Verb::Prune => Judge::Rest,
             Verb::Cancel => Judge::Deployment(Say::Cancel),
             Verb::Promote => Judge::Deployment(Say::Promote),
             Verb::Confirm => Judge::Deployment(Say::Confirm),
@@ -83,12 +82,9 @@ impl Verb {
     pub fn heard(self, standing: Standing<'_>) -> Heard {
         match (self.judge(), standing) {
             (Judge::Nobody, _) | (Judge::Queue | Judge::Rest, Standing::Idle) => Heard::Done,
-            (Judge::Queue, Standing::Queued | Standing::In(..)) => Heard::Waits,
-            (Judge::Rest, Standing::Queued | Standing::In(..)) => Heard::Busy,
+            (Judge::Queue, Standing::In(..)) => Heard::Waits,
+            (Judge::Rest, Standing::In(..)) => Heard::Busy,
             (Judge::Deployment(_), Standing::Idle) => Heard::Nothing,
-            // It ends before it began.
-            (Judge::Deployment(Say::Cancel), Standing::Queued) => Heard::Followed,
-            (Judge::Deployment(Say::Promote | Say::Confirm), Standing::Queued) => Heard::Nothing,
             (Judge::Deployment(say), Standing::In(stage, facts)) => match say.heard_in(stage, facts) {
                 Ok(()) => Heard::Followed,
                 Err(refused) => Heard::Refused(refused),

@@ -12,8 +12,9 @@ const HEAD: &str = "# Verbs and states
 What becomes of each verb as an app stands: `slotctl VERB APP`, or the same over the socket. Made from the code by
 `WRITE_MANUAL=1 cargo test --lib verbs`, and tried cell by cell on a real systemd by `tests/host_crash_verbs.rs`.
 
-The columns are the states of a deployment that `slotctl status` shows; `idle`: nothing is under way; `queued`: one waits
-for another or for a prune to end.
+The columns are the states of a deployment that `slotctl status` shows; `idle`: nothing is under way. Where another
+deployment waits for its turn beside the one under way, `cancel` ends that one, which hasn't begun; all else is as in the
+table.
 
 ";
 
@@ -66,7 +67,6 @@ fn table() -> String {
             columns.entry(stage.state()).or_default().push(Standing::In(stage, facts));
         }
     }
-    columns.insert(State::Queued, vec![Standing::Queued]);
     let mut notes = Vec::new();
     let mut text = HEAD.to_owned();
     let states: Vec<&str> = columns.keys().map(|state| state.as_str()).collect();
@@ -97,7 +97,7 @@ fn docs_verbs_is_made_from_the_code() {
 fn every_state_of_a_deployment_has_a_column() {
     let text = table();
     let head = text.lines().find(|line| line.starts_with("| |")).expect("a head");
-    for state in ["queued", "preparing", "starting", "proving", "switching", "waiting", "soaking", "draining", "post"] {
+    for state in ["preparing", "starting", "proving", "switching", "waiting", "soaking", "draining", "post"] {
         assert!(head.contains(&format!("| {state} |")), "{head}");
     }
     assert!(head.contains("reverting") && Exit::Busy as u8 == 6, "{head}");

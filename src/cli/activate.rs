@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::control::api::{Accepted, ActivateRequest, RollbackRequest};
+use crate::control::api::{Accepted, ActivateRequest, RollbackRequest, ScaleRequest};
 use crate::model::deployment::Say;
-use crate::model::{AppName, Exit, SlotName, StrategyName};
+use crate::model::{AppName, Exit, SlotName, StrategyName, Template};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
@@ -57,6 +57,25 @@ pub struct SayArgs {
     app: AppName,
 }
 
+/// `slotctl scale`.
+#[derive(Debug, clap::Args)]
+pub struct ScaleArgs {
+    /// The app
+    app: AppName,
+    /// How many instances there are to be
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
+    instances: u32,
+    /// Of which unit, as worker@; the first unless said
+    #[arg(long)]
+    unit: Option<Template>,
+    /// Kept with the slot and the deployment
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Don't wait for the end
+    #[arg(long)]
+    no_wait: bool,
+}
+
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
     let ActivateArgs { app, version, message, no_wait, force, strategy } = args;
@@ -75,6 +94,15 @@ pub async fn rollback(args: RollbackArgs, context: &Context<'_>) -> Result<Endin
     };
     let request = RollbackRequest { to, message, force };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/rollback"), &request).await.during(step)?;
+    see_through(&app, accepted, no_wait, context).await
+}
+
+/// Has another number of instances run.
+pub async fn scale(args: ScaleArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let ScaleArgs { app, instances, unit, message, no_wait } = args;
+    let step = format!("scale {app} {instances}");
+    let request = ScaleRequest { instances, unit, message };
+    let accepted = context.client.post_json(&format!("/v1/apps/{app}/scale"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }
 

@@ -44,6 +44,8 @@ pub enum Command {
     Activate(activate::ActivateArgs),
     /// Go back to the fallback, or to another slot
     Rollback(activate::RollbackArgs),
+    /// Have another number of instances run, of what is live and of all that comes
+    Scale(activate::ScaleArgs),
     /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
     Cancel(activate::SayArgs),
     /// Have a deployment that waits for it go on: behind the canary, or with the switch

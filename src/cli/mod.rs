@@ -88,6 +88,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Plan(args) => plan::run(args, context).await,
         Command::Activate(args) => activate::activate(args, context).await,
         Command::Rollback(args) => activate::rollback(args, context).await,
+        Command::Scale(args) => activate::scale(args, context).await,
         Command::Cancel(args) => activate::cancel(args, context).await,
         Command::Promote(args) => activate::say(Say::Promote, args, context).await,
         Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,

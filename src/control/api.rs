@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::{Kind, Report};
 use crate::model::evidence::Fault;
 use crate::model::slot::{Quarantine, SlotRecord, SlotState, UnitCount};
-use crate::model::{AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Timestamp, Version};
+use crate::model::{
+    AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Template, Timestamp, Version,
+};
 
 mod plan;
 
@@ -176,6 +178,20 @@ pub struct RollbackRequest {
     /// Also to a quarantined slot.
     #[serde(default)]
     pub force: bool,
+}
+
+/// `POST /v1/apps/APP/scale`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// How many instances there are to be, 1 to 99.
+    pub instances: u32,
+    /// Of which unit; the first unless said.
+    #[serde(default)]
+    pub unit: Option<Template>,
+    /// Kept with the slot and the deployment.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// The answer to `POST /v1/apps/APP/activate`, `…/rollback`, `…/cancel`, `…/promote` and `…/confirm`.

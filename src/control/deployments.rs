@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use crate::model::deployment::Say;
 use crate::model::{AppName, DeploymentId, Report, Timestamp};
 
-use super::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, HistoryQuery, RollbackRequest, WaitQuery};
+use super::api::{
+    Accepted, ActivateRequest, ApiError, Event, EventKind, HistoryQuery, RollbackRequest, ScaleRequest, WaitQuery,
+};
 use super::events::lines;
 use super::limits::{ASK_AGAIN, DEFAULT_HISTORY, MAX_HISTORY, MAX_WAIT};
 use super::log::EventLog;
@@ -39,6 +41,18 @@ pub async fn rollback<S: Service>(
 ) -> Answer<Accepted> {
     check_message(request.message.as_deref())?;
     detached(async move { shared.service.rollback(&app, request, peer.caller).await }).await.map(Json)
+}
+
+/// `POST /v1/apps/APP/scale`.
+pub async fn scale<S: Service>(
+    State(shared): State<Shared<S>>,
+    Extension(peer): Extension<Peer>,
+    Named(app): Named<AppName>,
+    _: Asked<NoKeys>,
+    Sent(request): Sent<ScaleRequest>,
+) -> Answer<Accepted> {
+    check_message(request.message.as_deref())?;
+    detached(async move { shared.service.scale(&app, request, peer.caller).await }).await.map(Json)
 }
 
 /// `POST /v1/apps/APP/cancel`.

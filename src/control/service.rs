@@ -10,7 +10,7 @@ use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PlanQuery, Planned, Pruned, QuarantineItem,
-    RollbackRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
+    RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -69,6 +69,13 @@ pub trait Service: Clone + Send + Sync + 'static {
         &self,
         app: &AppName,
         request: RollbackRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    /// Has another number of instances run, of the live slot and of all that come.
+    fn scale(
+        &self,
+        app: &AppName,
+        request: ScaleRequest,
         caller: Caller,
     ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
     /// A word to the app's deployment under way; answers once it is heard, not once what it asks for is done.

@@ -53,6 +53,7 @@ fn table<S: Service>() -> Vec<Row<S>> {
         ("/v1/apps/{app}/artifacts", Operate, Artifact, post(artifacts::upload::<S>)),
         ("/v1/apps/{app}/activate", Operate, Json, post(deployments::activate::<S>)),
         ("/v1/apps/{app}/rollback", Operate, Json, post(deployments::rollback::<S>)),
+        ("/v1/apps/{app}/scale", Operate, Json, post(deployments::scale::<S>)),
         ("/v1/apps/{app}/cancel", Operate, Nothing, post(deployments::cancel::<S>)),
         ("/v1/apps/{app}/promote", Operate, Nothing, post(deployments::promote::<S>)),
         ("/v1/apps/{app}/confirm", Operate, Nothing, post(deployments::confirm::<S>)),

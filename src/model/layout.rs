@@ -125,6 +125,11 @@ impl Layout {
         self.root().join("mark.json")
     }
 
+    /// What operators chose by verbs, over the app's file.
+    pub fn chosen(&self) -> PathBuf {
+        self.root().join("settings.toml")
+    }
+
     /// Told to rest.
     pub fn paused(&self) -> PathBuf {
         self.root().join("paused")

@@ -114,6 +114,24 @@ impl SlotStore {
         Ok(if known.is_some() { Published::Known(record) } else { Published::New(record) })
     }
 
+    /// Makes a slot of the same files, environment and release as `of`, run by other units: its next redeployment.
+    pub fn redeploy(
+        &self,
+        of: &SlotName,
+        units: Vec<UnitCount>,
+        by: &str,
+        message: Option<String>,
+    ) -> Result<SlotName, SlotError> {
+        let _held = self.lock_trees();
+        let record = self.record(of)?;
+        let same = self.slots()?.into_iter().map(|entry| entry.name).filter(|name| name.version == of.version);
+        let redeployment = same.map(|name| name.redeployment).max().unwrap_or(1) + 1;
+        let slot = SlotName { version: of.version.clone(), redeployment };
+        let origin = Origin { by: by.to_owned(), message, ..record.origin };
+        self.publish_record(&SlotRecord { slot: slot.clone(), units, origin, created: Timestamp::now(), ..record })?;
+        Ok(slot)
+    }
+
     /// Keeps the record of a release that was refused. A slot of its version that could be activated stays,
     /// and the refusal is kept by whoever keeps the file's fate. Returns whether the record was kept here.
     pub fn record_refusal(&self, refused: &RefusedRecord) -> Result<bool, SlotError> {

@@ -203,6 +203,12 @@ impl Service for Fake {
         self.accept(format!("rollback {app} {to:?} {message:?} {force}")).await
     }
 
+    async fn scale(&self, app: &AppName, request: ScaleRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.known(app)?;
+        let unit = request.unit.map(|unit| format!(" {unit}")).unwrap_or_default();
+        self.accept(format!("scale {app} {}{unit} by {}", request.instances, caller.name)).await
+    }
+
     async fn say(&self, app: &AppName, say: Say, _: Caller) -> Result<Accepted, ApiError> {
         self.accept(format!("{say} {app}")).await
     }

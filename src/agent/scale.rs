@@ -1,0 +1,104 @@
+//! `scale`: another number of instances. The number is kept in `settings.toml`, for all that comes; what is live becomes a
+//! slot of its own, its next redeployment, which a deployment brings live like any other: by the app's strategy, with its
+//! proof, and with a way back.
+
+use std::sync::Arc;
+
+use crate::config::AppSettings;
+use crate::config::chosen::Chosen;
+use crate::control::api::{Accepted, ApiError, ScaleRequest};
+use crate::control::service::Caller;
+use crate::deployment::facts::{Plan, Side};
+use crate::durable::write_atomic;
+use crate::model::deployment::Kind;
+use crate::model::slot::UnitCount;
+use crate::model::{Code, Fault, Layout, SlotName};
+use crate::units::UnitControl;
+
+use super::app::App;
+use super::verbs::Verb;
+
+/// Most instances of a unit, as in the app's file.
+const MOST: u32 = 99;
+
+impl<U: UnitControl> App<U> {
+    pub(super) async fn scale(&mut self, request: ScaleRequest, caller: &Caller) -> Result<Accepted, ApiError> {
+        let ScaleRequest { instances, unit, message } = request;
+        self.check_settings()?;
+        let invalid = |message: String| ApiError::new(Code::RequestInvalid, message);
+        if !(1..=MOST).contains(&instances) {
+            let next = format!("systemctl stop {}.service", self.name());
+            return Err(invalid(format!("an app has 1 to {MOST} instances of a unit, not {instances}")).next(next));
+        }
+        let units = &self.ground.settings.units;
+        let unit = match unit {
+            Some(unit) if !units.iter().any(|known| known.name == unit) => {
+                let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
+                let message = format!("{} has no unit {unit}; its units are: {}", self.name(), names.join(", "));
+                return Err(invalid(message));
+            }
+            Some(unit) => unit,
+            None => units.first().map(|unit| unit.name.clone()).ok_or_else(|| invalid("it has no unit".to_owned()))?,
+        };
+        self.check_pause()?;
+        self.admit(Verb::Scale)?;
+
+        let path = self.ground.store.layout().chosen();
+        let mut chosen = Chosen::read(&path)?;
+        chosen.instances.insert(unit.clone(), instances);
+        let mut settings = (*self.ground.settings).clone();
+        chosen.over(&mut settings);
+        let Some(current) = self.ground.current() else {
+            let message = format!("nothing of {} is live that could have more or fewer instances", self.name());
+            return Err(ApiError::new(Code::NothingToGoBackTo, message)
+                .next(format!("write instances = {instances} in /etc/slotd/apps/{}.toml", self.name())));
+        };
+        let side = self.ground.side(&current)?;
+        let units = scaled(&side, &unit, instances);
+        // What can't be is said before anything is written.
+        let to = Side { slot: side.slot.clone(), units: units.clone() };
+        Plan::of(&settings, None, Kind::Deploy, Some(&side), &to)?;
+        let text = chosen.text()?;
+        write_atomic(&path, text.as_bytes()).map_err(|error| error.fault())?;
+        let settings = Arc::new(settings);
+        self.place.settings = Arc::clone(&settings);
+        self.ground.settings = settings;
+        if units == side.units {
+            return Ok(Accepted::Unchanged { current: side.slot });
+        }
+        let note = message.unwrap_or_else(|| format!("{instances} of {unit}"));
+        let slot = self.redeployed(&side.slot, units, caller, &note)?;
+        self.accept(Kind::Deploy, slot, caller, Some(note), None).await
+    }
+
+    fn redeployed(
+        &self,
+        of: &SlotName,
+        units: Vec<UnitCount>,
+        caller: &Caller,
+        message: &str,
+    ) -> Result<SlotName, ApiError> {
+        let slot = self.ground.store.redeploy(of, units, &caller.name, Some(message.to_owned()));
+        slot.map_err(|error| error.fault().into())
+    }
+}
+
+/// The units of a side, with so many of one.
+fn scaled(side: &Side, unit: &crate::model::Template, instances: u32) -> Vec<UnitCount> {
+    let of = |count: &UnitCount| match count.name == *unit {
+        true => UnitCount { instances, ..count.clone() },
+        false => count.clone(),
+    };
+    side.units.iter().map(of).collect()
+}
+
+/// An app's settings with what operators chose over them, and why that isn't so, if it can't be read.
+pub(super) fn with_chosen(mut settings: AppSettings, layout: &Layout) -> (AppSettings, Option<Fault>) {
+    match Chosen::read(&layout.chosen()) {
+        Ok(chosen) => {
+            chosen.over(&mut settings);
+            (settings, None)
+        }
+        Err(fault) => (settings, Some(fault)),
+    }
+}
