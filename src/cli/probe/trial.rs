@@ -180,6 +180,11 @@ impl Trial<'_> {
                             Ok(format!("who came meanwhile was answered with {}, and told to close", answer.status))
                         }
                         Ok(answer) => Err(format!("it went on to accept, and answered with {}", answer.status)),
+                        // The kernel had taken them in for a listener that was closed then: to them a refusal. No route sends
+                        // users to an instance that it has taken out.
+                        Err(trouble) if self.rules == Rules::Port => {
+                            Ok(format!("who came as its listener closed was turned away ({trouble})"))
+                        }
                         Err(trouble) => Err(format!("it accepted a connection and left it: {trouble}")),
                     }
                 }
