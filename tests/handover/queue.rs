@@ -4,10 +4,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-use slotd::model::Report;
-use slotd::model::deployment::{State, StepRecord};
-
 use super::jobs::Done;
 use super::program::{SAMPLE, SAMPLE_WITH_WORKER};
 use super::{Moved, Route, VERSIONS, app_on, app_without_release, moved};
@@ -93,7 +89,8 @@ pub fn a_worker_that_fails_is_undone(route: &Route) {
     assert_eq!(world.host.ok("systemctl show -P InvocationID web@1.0.0.service"), web, "web@1.0.0 was to run on");
     let done = queue.until_done(2 * JOBS_A_MOVE);
     let faults = done.faults(1..=2 * JOBS_A_MOVE);
-    let gap = gap_of(&last, "jobs@1.0.0.service");
+    // The history has it: for how long no instance of it was up.
+    let gap = last["measured"]["down_ms"].as_u64().unwrap_or_else(|| panic!("{last}"));
     println!(
         "handover queue-undone-{} jobs={} wrong={} requests={} failed=0 gap_ms={gap}",
         route.name,
@@ -103,16 +100,6 @@ pub fn a_worker_that_fails_is_undone(route: &Route) {
     );
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_eq!(done.starts, 2, "1.0.0 has worked twice, and nobody else: {:?}", done.by_slot);
-}
-
-/// For how long a unit was away, in ms: from the step that stopped it until the end of the one that had it back.
-#[track_caller]
-fn gap_of(report: &Value, unit: &str) -> u64 {
-    let report: Report = serde_json::from_value(report.clone()).unwrap_or_else(|error| panic!("{error}: {report}"));
-    let stop = report.steps.iter().find(|step| step.what == format!("stop {unit}"));
-    let back = report.steps.iter().rfind(|step| step.state == State::Reverting && step.what.ends_with(unit));
-    let (Some(stop), Some(StepRecord { began, took_ms: Some(took), .. })) = (stop, back) else { panic!("{report:?}") };
-    took + u64::try_from(stop.began.until(*began).as_millis()).expect("a time")
 }
 
 /// The queue on a host, and who works on it.
