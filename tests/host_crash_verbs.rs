@@ -202,7 +202,7 @@ impl Stage {
         let history = self.world.json("history web");
         let outcome =
             history.as_array().into_iter().flatten().find(|it| it["id"] == held).map(|it| &it["ended"]["outcome"]);
-        let expected = if verb == "cancel" { "cancelled" } else { "done" };
+        let expected = if ["cancel", "rollback"].contains(&verb) { "cancelled" } else { "done" };
         assert_eq!(outcome.and_then(|it| it.as_str()), Some(expected), "{verb} in {}: {history}", way.state);
     }
 }

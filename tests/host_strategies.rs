@@ -53,6 +53,15 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
     assert!(["ready", "switch", "gap", "drain", "total"].into_iter().all(known), "{summary}");
     expect_parts(&world.ok("why web"), &["measured", "ready ", "switch ", "asked from outside "]);
 
+    // Who goes back while the new one is watched means just that, and has it at once.
+    world.begin("deploy", "activate web 1.0.0");
+    world.expect_status("web", "soaking", |status| status["deployment"]["state"] == "soaking");
+    let back = world.slotctl("rollback web");
+    expect_exit(&back, 0);
+    expect_parts(&shown(&back), &["is being undone: 2.0.0 serves again", "undone, 2.0.0 is live"]);
+    assert_eq!(world.exit_of("deploy").0, 12);
+    world.expect_answers("2.0.0");
+
     // One that fails while it proves itself is never seen by anybody, and one that dies in the soak takes nothing along.
     let run = world.run_of("web@2.0.0");
     expect_exit(&world.send("web", &world.make("web", "3.0.0", "exit-before-accept 3")), 10);

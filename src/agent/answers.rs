@@ -7,7 +7,7 @@ use crate::control::service::Caller;
 use crate::deployment::Said;
 use crate::deployment::facts::Plan;
 use crate::model::deployment::{Blame, Ended, Kind, Say};
-use crate::model::{Code, Fault, Outcome, Report, SlotName, StrategyName};
+use crate::model::{Code, Fault, Outcome, Report, SlotName, State, StrategyName};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
@@ -48,16 +48,19 @@ impl<U: UnitControl> App<U> {
                 let result = self.activate(request, &caller).await;
                 let _ = answer.send(result);
             }
-            Ask::Rollback(request, caller, answer) => {
-                let result = self.rollback(request, &caller).await;
-                let _ = answer.send(result);
-            }
+            Ask::Rollback(request, caller, answer) => match self.undoable(request.to.as_ref()) {
+                Some(to) => self.say(Say::Cancel, caller, answer, Some(to)),
+                None => {
+                    let result = self.rollback(request, &caller).await;
+                    let _ = answer.send(result);
+                }
+            },
             Ask::Scale(request, caller, answer) => {
                 let result = self.scale(request, &caller).await;
                 let _ = answer.send(result);
             }
             Ask::Say(Say::Cancel, caller, answer) => self.cancel(caller, answer),
-            Ask::Say(say, caller, answer) => self.say(say, caller, answer),
+            Ask::Say(say, caller, answer) => self.say(say, caller, answer, None),
             Ask::Prune { dry_run, caller, answer } => self.prune(dry_run, &caller, answer),
             Ask::Clear(slot, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, &caller));
@@ -192,11 +195,22 @@ impl<U: UnitControl> App<U> {
             let _ = answer.send(self.cancel_unbegun(report, &caller));
             return;
         }
-        self.say(Say::Cancel, caller, answer);
+        self.say(Say::Cancel, caller, answer, None);
     }
 
-    /// Passes a word on to the deployment under way.
-    fn say(&mut self, say: Say, caller: Caller, answer: Answer<Accepted>) {
+    /// The slot that serves again if the deployment under way is undone, where its own slot is live already and that way
+    /// back is the one that is wanted: to whoever goes back, what is only watched is live.
+    fn undoable(&self, wanted: Option<&SlotName>) -> Option<SlotName> {
+        let Work::Deploying(running) = &self.work else { return None };
+        let report = running.shown.borrow().clone()?;
+        let live = self.ground.current().as_ref() == Some(&report.to) && report.state != State::Reverting;
+        let from = report.from.filter(|from| live && wanted.is_none_or(|wanted| wanted == from))?;
+        // What waits would go live next, over whatever is undone: that has to be cancelled first.
+        self.queued.is_none().then_some(from)
+    }
+
+    /// Passes a word on to the deployment under way. `back`: it was asked for that slot.
+    fn say(&mut self, say: Say, caller: Caller, answer: Answer<Accepted>, back: Option<SlotName>) {
         let app = self.name();
         let Work::Deploying(running) = &self.work else {
             let error = match say {
@@ -213,7 +227,10 @@ impl<U: UnitControl> App<U> {
             let (told, heard) = tokio::sync::oneshot::channel();
             let sent = words.send(Said { say, by: caller.name, answer: told }).await;
             let result = match (sent, heard.await) {
-                (Ok(()), Ok(Ok(()))) => Ok(Accepted::Deployment { id, kind, bound: None }),
+                (Ok(()), Ok(Ok(()))) => Ok(match back {
+                    Some(to) => Accepted::Undone { id, to },
+                    None => Accepted::Deployment { id, kind, bound: None },
+                }),
                 (Ok(()), Ok(Err(refused))) => {
                     let code = match say {
                         Say::Cancel => Code::RequestBusy,

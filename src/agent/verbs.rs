@@ -59,6 +59,8 @@ enum Judge {
     Rest,
     /// The deployment itself.
     Deployment(Say),
+    /// What is live: a deployment whose slot is live is undone, any other one is in the way.
+    Live,
 }
 
 impl Verb {
@@ -66,24 +68,29 @@ impl Verb {
         match self {
             Verb::Plan | Verb::Clear => Judge::Nobody,
             Verb::Deploy => Judge::Queue,
-            Verb::Activate | Verb::Rollback | Verb::Scale | Verb::Prune => Judge::Rest,
+            Verb::Rollback => Judge::Live,
+            Verb::Activate | Verb::Scale | Verb::Prune => Judge::Rest,
             Verb::Cancel => Judge::Deployment(Say::Cancel),
             Verb::Promote => Judge::Deployment(Say::Promote),
             Verb::Confirm => Judge::Deployment(Say::Confirm),
         }
     }
 
-    /// Whether nothing else may be under way.
+    /// Whether nothing else may be under way, where it isn't a word to just that.
     pub fn needs_rest(self) -> bool {
-        self.judge() == Judge::Rest
+        matches!(self.judge(), Judge::Rest | Judge::Live)
     }
 
     /// What becomes of it.
     pub fn heard(self, standing: Standing<'_>) -> Heard {
         match (self.judge(), standing) {
-            (Judge::Nobody, _) | (Judge::Queue | Judge::Rest, Standing::Idle) => Heard::Done,
+            (Judge::Nobody, _) | (Judge::Queue | Judge::Rest | Judge::Live, Standing::Idle) => Heard::Done,
             (Judge::Queue, Standing::In(..)) => Heard::Waits,
             (Judge::Rest, Standing::In(..)) => Heard::Busy,
+            (Judge::Live, Standing::In(stage, facts)) => match Say::Cancel.heard_in(stage, facts) {
+                Ok(()) if stage.is_linked() => Heard::Followed,
+                Ok(()) | Err(_) => Heard::Busy,
+            },
             (Judge::Deployment(_), Standing::Idle) => Heard::Nothing,
             (Judge::Deployment(say), Standing::In(stage, facts)) => match say.heard_in(stage, facts) {
                 Ok(()) => Heard::Followed,

@@ -21,7 +21,8 @@ table.
 const FEET: &str = "
 - *done*: at once, whatever else goes on (exit status 0).
 - *waits*: the release is taken in at once, and its deployment waits for its turn (0).
-- *followed*: the deployment does it; the answer comes once that is written down (0).
+- *followed*: the deployment does it; the answer comes once that is written down (0). `rollback` to where it came from, while
+  the new slot is live and watched, is the same as `cancel`.
 - *busy*: refused, and the deployment in the way is named (6).
 - *nothing*: no deployment is there that could hear it (4).
 ";

@@ -117,6 +117,8 @@ pub async fn cancel(SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<E
             context.out.line(format!("{id} is being undone{}", at_most(bound)));
             context.out.line(format!("  next: slotctl status {app}"));
         }
+        // Not asked for.
+        Accepted::Undone { id, to } => context.out.line(format!("{id} is being undone: {to} serves again")),
         Accepted::Cancelled { id, to, again: None } => {
             context.out.line(format!("{id} is cancelled before it began: {to} doesn't go live by it"));
         }
@@ -151,6 +153,10 @@ async fn see_through(
         Accepted::Deployment { id, bound, .. } => {
             out.line(format!("{id}{}", at_most(bound)));
             if no_wait { Ok(Exit::Ok.into()) } else { wait::follow(&id, context).await }
+        }
+        Accepted::Undone { id, to } => {
+            out.line(format!("{id}, whose slot is live, is being undone: {to} serves again"));
+            if no_wait { Ok(Exit::Ok.into()) } else { wait::follow_back(&id, &to, context).await }
         }
         // No daemon answers these two with it; its end is told as any other's.
         Accepted::Cancelled { id, .. } => wait::follow(&id, context).await,

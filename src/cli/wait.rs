@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::control::api::{ApiError, Event, EventKind};
 use crate::model::deployment::{StepRecord, Waiting};
-use crate::model::{Code, DeploymentId, Exit, Kind, Outcome, Report, Timestamp};
+use crate::model::{Code, DeploymentId, Exit, Kind, Outcome, Report, SlotName, Timestamp};
 
 use super::Context;
 use super::client::Events;
@@ -26,6 +26,28 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Shows deployment `id` until it is over or Ctrl-C, and how it ended.
 pub async fn follow(id: &DeploymentId, context: &Context<'_>) -> Result<Ending, Failure> {
+    follow_to(id, context, verdict).await
+}
+
+/// The same for one that is to be undone: that is what was wanted.
+pub async fn follow_back(id: &DeploymentId, to: &SlotName, context: &Context<'_>) -> Result<Ending, Failure> {
+    follow_to(id, context, |report, out| {
+        let back = matches!(report.ended.as_ref().map(|it| it.outcome), Some(Outcome::Cancelled | Outcome::RolledBack));
+        if !back {
+            return verdict(report, out);
+        }
+        out.document(report);
+        out.line(format!("{}: undone, {to} is live", out.tone(Tone::Good, &report.id.to_string())));
+        Exit::Ok.into()
+    })
+    .await
+}
+
+async fn follow_to(
+    id: &DeploymentId,
+    context: &Context<'_>,
+    verdict: impl FnOnce(&Report, &Output) -> Ending,
+) -> Result<Ending, Failure> {
     let mut view = View::new(context.out);
     let over = tokio::select! {
         over = to_the_end(id, context, &mut view) => Some(over),

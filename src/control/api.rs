@@ -213,6 +213,13 @@ pub enum Accepted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bound: Option<String>,
     },
+    /// The deployment under way, whose slot is live and watched, is undone.
+    Undone {
+        /// Its id.
+        id: DeploymentId,
+        /// The slot that serves again.
+        to: SlotName,
+    },
     /// It was cancelled before it began: nothing had to be undone.
     Cancelled {
         /// Its id.
