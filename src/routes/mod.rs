@@ -27,7 +27,6 @@ use crate::model::evidence::Evidence;
 use crate::model::{Code, Fault, InstanceName, Layout, UnitName};
 use crate::units::UnitControl;
 
-use haproxy::HaproxyView;
 use ports::OwnPorts;
 use signal::BySignal;
 pub use signal::SIGNAL_LIMIT;
@@ -124,22 +123,14 @@ impl<U: UnitControl> AnyRoute<U> {
         let running = Running { units };
         let outside = settings.outside.as_ref().and_then(app::Outside::address).map(str::to_owned);
         match (&settings.route, settings.route.ports(), settings.routed()) {
-            (_, Some(ports), Some(unit)) => {
-                let haproxy = match &settings.route {
-                    app::Route::Haproxy { backend, socket, .. } => {
-                        Some(HaproxyView { backend: backend.clone(), socket: socket.clone() })
-                    }
-                    _ => None,
-                };
-                AnyRoute::Ports(Box::new(OwnPorts::new(
-                    layout.clone(),
-                    unit.name.clone(),
-                    *ports,
-                    haproxy,
-                    outside,
-                    running,
-                )))
-            }
+            (_, Some(ports), Some(unit)) => AnyRoute::Ports(Box::new(OwnPorts::new(
+                layout.clone(),
+                unit.name.clone(),
+                *ports,
+                &settings.route,
+                outside,
+                running,
+            ))),
             (app::Route::Socket { accept }, _, unit) => {
                 let by_signal = unit
                     .filter(|_| *accept == Accept::Signal)

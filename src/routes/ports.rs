@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::app::Ports;
+use crate::config::app::{Ports, Route};
 use crate::durable;
 use crate::model::evidence::Evidence;
 use crate::model::route::{
@@ -49,6 +49,8 @@ pub struct OwnPorts<U> {
     /// The unit whose instances get users.
     template: Template,
     ports: Ports,
+    /// Whether the kernel sends a client's packets to where it sent the first one.
+    by_kernel: bool,
     /// HAProxy's own word on connections that it keeps without a user.
     haproxy: Option<HaproxyView>,
     /// `HOST:PORT` that users call, where it is known.
@@ -61,11 +63,18 @@ impl<U: UnitControl> OwnPorts<U> {
         layout: Layout,
         template: Template,
         ports: Ports,
-        haproxy: Option<HaproxyView>,
+        route: &Route,
         outside: Option<String>,
         running: Running<U>,
     ) -> Self {
-        OwnPorts { layout, template, ports, haproxy, outside, running }
+        let haproxy = match route {
+            Route::Haproxy { backend, socket, .. } => {
+                Some(HaproxyView { backend: backend.clone(), socket: socket.clone() })
+            }
+            _ => None,
+        };
+        let by_kernel = matches!(route, Route::Nftables { .. });
+        OwnPorts { layout, template, ports, by_kernel, haproxy, outside, running }
     }
 
     /// The helper is there, and the ports are nobody else's.
@@ -117,7 +126,8 @@ impl<U: UnitControl> OwnPorts<U> {
         // One without a port never had users.
         let ports: Vec<u16> = self.routed(leaving).filter_map(|backend| self.port(backend)).collect();
         let began = Instant::now();
-        let (end, least) = (began + at_most, if ports.is_empty() { began } else { began + SECOND_TRY });
+        let (end, least) =
+            (began + at_most, if ports.is_empty() || !self.by_kernel { began } else { began + SECOND_TRY });
         let mut most = 0;
         loop {
             let counted = ports.clone();
