@@ -37,6 +37,7 @@ use crate::units::UnitControl;
 use super::effect::Effect;
 use super::intent::IntentFile;
 use super::machine::{Failure, Observed};
+use super::stage::Stage;
 use super::world::{Context, World};
 
 /// A start is given this much beyond the unit's own limit; a unit without one is given this and no more.
@@ -174,7 +175,10 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Route(traffic) => self.route_to(context.facts, traffic).await,
             Effect::Drain(leaving) => self.drain(leaving).await,
             Effect::Await(runs) => self.await_word(&context, runs).await,
-            Effect::AskOutside => self.ask_outside(context.facts).await,
+            Effect::AskOutside => {
+                let runs = context.stage.map(Stage::runs).unwrap_or_default();
+                self.ask_outside(context.facts, &runs).await
+            }
             Effect::Soak(runs) => self.soak(&context, runs).await,
             Effect::Confirm(runs) => self.confirm(runs).await,
             Effect::Retire => self.retire(context.facts).await,

@@ -13,6 +13,7 @@ use crate::units::UnitControl;
 
 use super::super::facts::{Facts, Traffic};
 use super::super::machine::{Failure, Observed};
+use super::super::stage::Runs;
 use super::{Host, environment};
 
 impl<U: UnitControl> Host<U> {
@@ -85,7 +86,15 @@ impl<U: UnitControl> Host<U> {
 
     /// Asks the address that users call, if there is somebody to answer: as a client of a socket under which nothing runs
     /// it would have systemd start what somebody has just stopped.
-    pub(super) async fn ask_outside(&self, facts: &Facts) -> Result<Observed, Failure> {
+    pub(super) async fn ask_outside(&self, facts: &Facts, runs: &Runs) -> Result<Observed, Failure> {
+        match self.asked_outside(facts).await {
+            Ok(observed) => Ok(observed),
+            // That the instance has ended meanwhile is why nobody answers.
+            Err(failure) => self.confirm(runs).await.and(Err(failure)),
+        }
+    }
+
+    async fn asked_outside(&self, facts: &Facts) -> Result<Observed, Failure> {
         for unit in facts.to.unit_names() {
             if !self.status(&unit).await?.is_up() {
                 let ended = Fault::new(Code::UnitExited, format!("{unit} ended before its address was asked"));

@@ -76,7 +76,7 @@ impl<U: UnitControl> Host<U> {
                 }
             }
             if live {
-                self.ask_outside(context.facts).await?;
+                self.ask_outside(context.facts, runs).await?;
             }
             let rest = end.saturating_duration_since(Instant::now());
             if rest.is_zero() {
