@@ -8,10 +8,7 @@
 mod crash;
 mod support;
 
-use std::collections::HashMap;
-use std::io::Write as _;
-
-use crash::{Rig, Scenario};
+use crash::{Death, Rig, Scenario, passings, tell};
 use slotd::agent::turn::Step;
 use slotd::config::Profile;
 use slotd::deployment::effect::Kind;
@@ -25,26 +22,6 @@ fn points() -> Vec<String> {
     let names = Kind::ALL.iter().map(|kind| kind.as_str()).chain(Removal::ALL.iter().map(|removal| removal.as_str()));
     let names = names.chain(Step::ALL.iter().map(|step| step.as_str()));
     names.flat_map(|name| [format!("before:{name}"), format!("after:{name}")]).collect()
-}
-
-/// A death: at which point, and at which of its passings in the scenario.
-type Death = (String, usize);
-
-/// Each passing of `log`, as a point and which time it is.
-fn passings(log: &[String]) -> Vec<Death> {
-    let mut counts = HashMap::new();
-    let mut number = |point: &String| {
-        let count: &mut usize = counts.entry(point.clone()).or_default();
-        *count += 1;
-        (point.clone(), *count)
-    };
-    log.iter().map(&mut number).collect()
-}
-
-/// Where a runner shows it: what a test prints is otherwise kept from those who look at one that passed.
-fn tell(line: &str) {
-    // A closed output is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Two hosts at once, each with two of the scenarios: most of a death is waiting.

@@ -16,14 +16,7 @@ const ROUTE: &str = "--port 8080 --route haproxy";
 fn on_both(hint: &str, story: impl Fn(&World)) {
     for root in [Root::Own, Root::Trixie] {
         let world = boot(hint, root, ROUTE);
-        let lines = by_hand(&world, ROUTE);
-        let (global, sections) = lines.split_at(lines.find("frontend").expect("a frontend"));
-        let config = String::from_utf8(world.host.read("/etc/haproxy/haproxy.cfg")).expect("text");
-        let (before, after) = config.split_once("\n\tstats timeout").expect("Debian's settings");
-        let config = format!("{before}\n{global}\n\tstats timeout{after}\n{sections}");
-        // Of both families.
-        world.host.write("/etc/haproxy/haproxy.cfg", config.replace("bind :8080", "bind :::8080 v4v6"));
-        world.host.ok("systemctl restart haproxy.service");
+        put_behind_haproxy(&world, ROUTE);
         story(&world);
     }
 }

@@ -15,8 +15,7 @@ const ROUTE: &str = "--port 8080 --route nginx";
 fn on_both(hint: &str, story: impl Fn(&World)) {
     for root in [Root::Own, Root::Trixie] {
         let world = boot(hint, root, ROUTE);
-        world.host.write("/etc/nginx/conf.d/web.conf", by_hand(&world, ROUTE));
-        world.host.ok("rm -f /etc/nginx/sites-enabled/* && systemctl restart slotd-route@web.service && systemctl restart nginx.service");
+        put_behind_nginx(&world, ROUTE);
         story(&world);
     }
 }

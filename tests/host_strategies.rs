@@ -12,7 +12,7 @@ const PROOF: &str =
 
 #[test]
 fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
-    let world = World::by_signal("bluegreen");
+    let world = World::by_signal("bluegreen", Root::Own);
     world.settings("web", "strategy = \"blue-green\"\n[soak]\ntime = \"5s\"\n");
     world.send_live("web", "1.0.0");
     let run = world.run_of("web@1.0.0");
@@ -85,7 +85,7 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
 
 #[test]
 fn rolling_moves_one_after_the_other_and_waits_for_a_word() {
-    let world = World::by_signal("rolling");
+    let world = World::by_signal("rolling", Root::Own);
     world.settings(
         "web",
         "strategy = \"rolling\"\npause_after = 1\n[[unit]]\nname = \"web@\"\ninstances = 3\n[soak]\ntime = \"0s\"\n",
@@ -141,11 +141,25 @@ fn rolling_moves_one_after_the_other_and_waits_for_a_word() {
     assert_eq!(world.running(), ["web@3.0.0.service", "web@3.0.0@2.service", "web@3.0.0@3.service"]);
 }
 
+#[test]
+fn instances_told_by_signals_are_moved_and_brought_back_on_debian_13() {
+    let world = World::by_signal("trixie-signal", Root::Trixie);
+    world.settings("web", "strategy = \"rolling\"\n[[unit]]\nname = \"web@\"\ninstances = 2\n[soak]\ntime = \"0s\"\n");
+    world.send_live("web", "1.0.0");
+    world.send_live("web", "2.0.0");
+    world.expect_answers("2.0.0");
+    assert_eq!(world.running(), ["web@2.0.0.service", "web@2.0.0@2.service"]);
+    expect_exit(&world.send("web", &world.make("web", "3.0.0", "exit-before-accept 3")), 10);
+    expect_exit(&world.slotctl("rollback web"), 0);
+    world.expect_answers("1.0.0");
+    assert_eq!(world.running(), ["web@1.0.0.service", "web@1.0.0@2.service"]);
+}
+
 impl World {
     /// slotd with the app `web` on a shared socket whose instances are told by signals, asked on their own sockets.
     #[track_caller]
-    fn by_signal(hint: &str) -> World {
-        let world = World::installed(hint, Root::Own);
+    fn by_signal(hint: &str, root: Root) -> World {
+        let world = World::installed(hint, root);
         world.host.ok("systemctl enable --now slotd.socket slotd.service");
         world.supply_server();
         world.ok("new web --exec /srv/web/bin/web --port 8080 --health /health --accept signal --write");

@@ -1,19 +1,28 @@
 //! A host whose slotd dies at named points: arms a point, runs a scenario into it, and holds what is left against the
 //! recovery rule.
 
-use std::process::Output;
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod seen;
+
+use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::Mutex;
 
-use serde_json::Value;
 use slotd::config::Profile;
 use slotd::model::Exit;
 
 use super::support::host::{Root, shown, text};
 use super::support::wait_until;
+use super::support::workshop::expect_exit;
 use super::support::world::{PATIENCE, World};
+use seen::{Expected, Seen, is_true};
 
 /// Where the armed point and the log of passed ones lie, both ways writable for whoever slotd runs as.
 const DIR: &str = "/var/lib/slotd/crash";
+
+/// While it is there, nothing starts slotd; a boot takes it away.
+const STAYS_DEAD: &str = "/run/slotd-stays-dead";
 
 const APP: &str = "web";
 const PORT: u16 = 8080;
@@ -26,21 +35,6 @@ const ILL: &str = "9.0.0";
 
 /// Below all others, so that it never goes live by itself and is the first that retention lets go.
 const OLD: &str = "0.1.0";
-
-/// All that is asked of the host, in one go: a level is looked at often, and each entry of the host costs.
-const LOOK: &str = r#"
-cd /var/lib/slotd/apps/web
-echo "restarts $(systemctl show -P NRestarts slotd.service)"
-echo "armed $(cat /var/lib/slotd/crash/at 2>/dev/null)"
-echo "status $(slotctl status web --json 2>/dev/null | tail -n 1)"
-echo "list $(slotctl list web --json 2>/dev/null | tail -n 1)"
-echo "gate $(systemctl is-active web.service)"
-echo "left $(ls -d next intent.json /run/slotd/hold/web 2>/dev/null | tr '\n' ' ')"
-echo "current $(readlink current)"
-echo "fallback $(readlink fallback)"
-systemctl list-units --all --plain --no-legend --full 'web@*.service' |
-    while read -r unit _ active sub _; do echo "unit $unit $active/$sub"; done
-"#;
 
 /// What slotd is doing when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,33 +67,12 @@ impl Scenario {
     }
 }
 
-/// How the host looks, as far as the recovery rule speaks of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Where `current` leads.
-    pub current: String,
-    fallback: String,
-    /// The last deployment's number, outcome and code.
-    last: (u64, String, String),
-    /// What `status` says of app and units.
-    state: String,
-    told: Vec<String>,
-    /// What systemd says of the units, and of the gate.
-    units: Vec<String>,
-    gate: String,
-    /// "1.0.0 ready", as `list` gives them.
-    slots: Vec<String>,
-    /// `next`, the intent, the hold mark: those of them that are there.
-    left: String,
-    /// A point that slotd has not come to.
-    armed: String,
-    restarts: u64,
-}
-
 /// A host for many deaths.
 pub struct Rig {
     /// The host.
     pub world: World,
+    /// How many instances a slot of the app has.
+    pub instances: u32,
     /// By whose settings the app goes.
     set_up: Mutex<Option<Scenario>>,
 }
@@ -109,18 +82,27 @@ impl Rig {
     #[track_caller]
     pub fn boot(hint: &str, profile: Profile) -> Rig {
         let rig = Rig::empty(hint, profile);
-        let world = &rig.world;
-        world.add_app(APP, PORT);
-        rig.set_up(Scenario::Good);
-        for version in GOOD {
-            world.live(APP, PORT, version);
-        }
-        rig.set_up(Scenario::ProbeFails);
-        let ill = world.artifact(APP, ILL, "health-500");
-        let deployed = world.deploy(APP, &ill);
-        assert_eq!(deployed.status.code(), Some(Exit::RolledBack as i32), "{}", shown(&deployed));
-        world.fetch(&world.artifact(APP, OLD, ""));
+        rig.world.add_app(APP, PORT);
+        rig.supply();
         rig
+    }
+
+    /// All the slots of the scenarios, for an app that is there. The points that the last good one passed.
+    #[track_caller]
+    pub fn supply(&self) -> Vec<String> {
+        let world = &self.world;
+        world.supply_server();
+        self.set_up(Scenario::Good);
+        for version in GOOD {
+            world.host.ok(&format!("rm -f {DIR}/log"));
+            world.send_live(APP, version);
+            world.expect_idle(APP);
+        }
+        let log = world.host.ok(&format!("cat {DIR}/log"));
+        self.set_up(Scenario::ProbeFails);
+        expect_exit(&world.send(APP, &world.make(APP, ILL, "health-500")), Exit::RolledBack as i32);
+        world.make(APP, OLD, "");
+        log.lines().map(str::to_owned).collect()
     }
 
     /// slotd without an app.
@@ -129,14 +111,15 @@ impl Rig {
         let world = World::installed(hint, Root::Own);
         let environment = format!("Environment=SLOTD_CRASH_AT={DIR}/at SLOTD_CRASH_LOG={DIR}/log");
         let drop_ins = "/etc/systemd/system/slotd.service.d";
-        world.host.write(&format!("{drop_ins}/crash.conf"), format!("[Service]\nRestartSec=100ms\n{environment}\n"));
+        let unit = format!("[Unit]\nConditionPathExists=!{STAYS_DEAD}\n[Service]\nRestartSec=100ms\n{environment}\n");
+        world.host.write(&format!("{drop_ins}/crash.conf"), unit);
         if profile == Profile::Root {
             world.host.ok(&format!("cp /usr/share/slotd/profile-root.conf {drop_ins}"));
             world.host.write("/etc/slotd/slotd.toml", "profile = \"root\"\n");
         }
         world.host.ok(&format!("install -d -m 0777 {DIR} && systemctl daemon-reload"));
         world.host.ok("systemctl enable --now slotd.socket slotd.service");
-        Rig { world, set_up: Mutex::new(None) }
+        Rig { world, instances: 1, set_up: Mutex::new(None) }
     }
 
     /// slotd dies at the `passing`-th passing of `point` from now on.
@@ -186,7 +169,7 @@ impl Rig {
     pub fn die_at(&self, scenario: Scenario, point: &str, passing: usize) {
         let (before, words, done) = self.prepare(scenario);
         let unbegun = point == "before:queue" && passing == 1;
-        let expected = if unbegun { Expected::nothing_of(&before) } else { done };
+        let expected = if unbegun { Expected::nothing_of(&before, self.instances) } else { done };
         self.arm(point, passing);
         let output = self.world.host.sh(&format!("timeout 60 slotctl {words}"));
         let story = || format!("{scenario:?}, {point} {passing}: slotctl {words}: {}", shown(&output));
@@ -198,6 +181,41 @@ impl Rig {
             self.expect_told(&expected);
             assert!(is_true(&output, &expected, unbegun), "{}", story());
         }
+    }
+
+    /// Runs `scenario` until slotd dies at the `passing`-th passing of `point`, and stays dead as long as this boot lasts.
+    /// How it would have ended, and what is right where it is undone, by recovery's first answer.
+    #[track_caller]
+    pub fn die_for_good_at(&self, scenario: Scenario, point: &str, passing: usize) -> Vec<Expected> {
+        let (before, words, done) = self.prepare(scenario);
+        let as_before = Expected::nothing_of(&before, self.instances);
+        self.arm(point, passing);
+        self.world.host.ok(&format!("touch {STAYS_DEAD}"));
+        self.world.begin("dying", &words);
+        self.expect_dead(point);
+        if point == "before:queue" && passing == 1 {
+            return vec![as_before];
+        }
+        let undone = |outcome: &str| Expected {
+            number: done.number,
+            outcome: outcome.to_owned(),
+            code: "deployment.interrupted".to_owned(),
+            ..as_before.clone()
+        };
+        vec![undone("failed"), undone("rolled-back"), done]
+    }
+
+    /// Waits until the host is at rest and as one of `ends` says, after a boot. Which one.
+    #[track_caller]
+    pub fn expect_one_of<'a>(&self, ends: &'a [Expected]) -> &'a Expected {
+        wait_until("a slot that is whole after the boot", PATIENCE, || {
+            let seen = self.look()?;
+            let wrong = |end: &Expected| format!("{end:?}: {}", end.wrong_in(&seen, 0).join(", "));
+            match ends.iter().find(|end| end.wrong_in(&seen, 0).is_empty()) {
+                Some(end) => Ok(end),
+                None => Err(format!("{}; {seen:?}", ends.iter().map(wrong).collect::<Vec<_>>().join("; "))),
+            }
+        })
     }
 
     /// Does what `scenario` needs beforehand. How the host looks, the words that begin it, and its regular end.
@@ -216,23 +234,24 @@ impl Rig {
             Scenario::Good | Scenario::Rollback => {}
         }
         let before = wait_until("a look at the host", PATIENCE, || self.look());
-        let as_before = Expected::nothing_of(&before);
+        let as_before = Expected::nothing_of(&before, self.instances);
         let number = before.last.0 + 1;
         let (words, done) = match scenario {
             Scenario::Good => {
                 let to = GOOD.iter().find(|version| **version != before.current && **version != before.fallback);
                 let to = (*to.expect("one of three")).to_owned();
-                let done = Expected { current: to.clone(), fallback: before.current.clone(), number, ..as_before };
-                (format!("activate {APP} {to}"), Expected { outcome: "done".into(), ..done })
+                let done = Expected { outcome: "done".into(), code: String::new(), number, ..as_before };
+                let done = Expected { current: to.clone(), fallback: before.current.clone(), ..done };
+                (format!("activate {APP} {to}"), done)
             }
             Scenario::ProbeFails => {
-                let done = Expected { number, outcome: "rolled-back".into(), exit: Exit::RolledBack, ..as_before };
-                (format!("activate {APP} {ILL}"), Expected { ill: "failed", ..done })
+                let done = Expected { outcome: "rolled-back".into(), code: "probe.failed".into(), number, ..as_before };
+                (format!("activate {APP} {ILL}"), Expected { ill: "failed", exit: Exit::RolledBack, ..done })
             }
             Scenario::Rollback => {
                 let (current, fallback) = (before.fallback.clone(), before.current.clone());
-                let done = Expected { current, fallback, number, outcome: "done".into(), ..as_before };
-                (format!("rollback {APP}"), done)
+                let done = Expected { outcome: "done".into(), code: String::new(), number, ..as_before };
+                (format!("rollback {APP}"), Expected { current, fallback, ..done })
             }
             Scenario::Prune => (format!("prune {APP}"), as_before),
         };
@@ -276,111 +295,34 @@ impl Rig {
         assert!(slots.contains(&live), "{slots:?}");
     }
 
-    /// How the host looks now; the error is what can't be read of it, for slotd may be on its way up.
+    /// How the host looks now.
     fn look(&self) -> Result<Seen, String> {
-        let looked = text(&self.world.host.sh(LOOK));
-        let line = |key: &str| {
-            let found = looked.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-            found.unwrap_or_default().to_owned()
-        };
-        let json = |key: &str| {
-            serde_json::from_str::<Value>(&line(key)).map_err(|error| format!("no {key}: {error}: {looked}"))
-        };
-        let (status, list) = (json("status")?, json("list")?);
-        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        if !status["deployment"].is_null() || status["waiting"].as_array().is_none_or(|waiting| !waiting.is_empty()) {
-            return Err(format!("something is under way: {status}"));
-        }
-        let last = &status["last"];
-        let number = word(&last["id"]).rsplit_once('-').and_then(|(_, number)| number.parse().ok());
-        let mut units: Vec<String> =
-            looked.lines().filter_map(|line| line.strip_prefix("unit ")).map(str::to_owned).collect();
-        units.retain(|unit| !unit.ends_with("inactive/dead"));
-        let slots = list.as_array().into_iter().flatten();
-        Ok(Seen {
-            current: line("current").trim_start_matches("slots/").to_owned(),
-            fallback: line("fallback").trim_start_matches("slots/").to_owned(),
-            last: (number.unwrap_or_default(), word(&last["ended"]["outcome"]), word(&last["ended"]["fault"]["code"])),
-            state: word(&status["state"]),
-            told: status["units"].as_array().into_iter().flatten().map(word).collect(),
-            units,
-            gate: line("gate"),
-            slots: slots.map(|slot| format!("{} {}", word(&slot["slot"]), word(&slot["state"]))).collect(),
-            left: line("left"),
-            armed: line("armed"),
-            restarts: line("restarts").parse().map_err(|error| format!("restarts: {error}"))?,
-        })
+        Seen::look(&self.world)
     }
 }
 
-/// How it should look in the end.
-#[derive(Clone, Debug)]
-struct Expected {
-    current: String,
-    fallback: String,
-    number: u64,
-    outcome: String,
-    exit: Exit,
-    /// The state of the release whose probe fails.
-    ill: &'static str,
+/// A death: at which point, and at which of its passings in the scenario.
+pub type Death = (String, usize);
+
+/// Each passing of `log`, as a point and which time it is.
+pub fn passings(log: &[String]) -> Vec<Death> {
+    let mut counts = HashMap::new();
+    let mut number = |point: &String| {
+        let count: &mut usize = counts.entry(point.clone()).or_default();
+        *count += 1;
+        (point.clone(), *count)
+    };
+    log.iter().map(&mut number).collect()
 }
 
-impl Expected {
-    /// As though nothing had been asked for.
-    fn nothing_of(before: &Seen) -> Expected {
-        let failed = before.slots.contains(&format!("{ILL} failed"));
-        Expected {
-            current: before.current.clone(),
-            fallback: before.fallback.clone(),
-            number: before.last.0,
-            outcome: before.last.1.clone(),
-            exit: Exit::Ok,
-            ill: if failed { "failed" } else { "ready" },
-        }
-    }
-
-    /// What is not so.
-    fn wrong_in(&self, seen: &Seen, restarts: u64) -> Vec<String> {
-        let unit = format!("{APP}@{}.service active/running", self.current);
-        let mut wrong = Vec::new();
-        let mut check = |what: &str, right: bool| {
-            if !right {
-                wrong.push(format!("not right: {what}"));
-            }
-        };
-        check("the point was not reached", seen.armed.is_empty());
-        check("restarts", seen.restarts == restarts);
-        check("current", seen.current == self.current);
-        check("fallback", seen.fallback == self.fallback);
-        check("left behind", seen.left.is_empty());
-        check("the last deployment", (seen.last.0, &seen.last.1) == (self.number, &self.outcome));
-        check("its fault", seen.last.2 == if self.outcome == "rolled-back" { "probe.failed" } else { "" });
-        check("what runs", seen.units == [unit.as_str()]);
-        check("what status says runs", seen.told == [unit.as_str()]);
-        check("the gate", seen.gate == "active");
-        check("the state", seen.state == "online");
-        let state = |version: &str| match version {
-            ILL => self.ill,
-            version if version == self.current => "active",
-            _ => "ready",
-        };
-        for version in GOOD.iter().chain([&ILL]) {
-            check("the slots", seen.slots.contains(&format!("{version} {}", state(version))));
-        }
-        wrong
-    }
-}
-
-/// Whether the one who asked was told the truth: how it ended; or that slotd went away, where that was before the id
-/// was told.
-fn is_true(output: &Output, expected: &Expected, unbegun: bool) -> bool {
-    let code = output.status.code();
-    let away = code == Some(Exit::Unreachable as i32);
-    away || !unbegun && code == Some(expected.exit as i32)
+/// Where a runner shows it: what a test prints is otherwise kept from those who look at one that passed.
+pub fn tell(line: &str) {
+    // A closed output is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Whether a point is one of prune's.
-pub fn is_removal(point: &str) -> bool {
+fn is_removal(point: &str) -> bool {
     let name = point.split_once(':').map_or(point, |(_, name)| name);
     slotd::slots::Removal::ALL.iter().any(|removal| removal.as_str() == name)
 }

@@ -11,11 +11,12 @@ use crate::support::world::{PATIENCE, World};
 pub const HOST_4: &str = "192.0.2.1";
 pub const HOST_6: &str = "[2001:db8::1]";
 
-/// A client that makes a new connection for each request, until its file `stop` is there; then it tells how many were
-/// answered by whom, and what failed: `{"answered":{"1.0.0":12},"failed":[]}`.
+/// A client that makes a new connection for each request, so many seconds after the one before, until its file `stop` is
+/// there; then it tells how many were answered by whom, and what failed: `{"answered":{"1.0.0":12},"failed":[]}`. What
+/// fails also comes at once into the file `stop.failed`.
 const LOAD: &str = r#"
 import json, os, socket, sys, time
-host, stop = sys.argv[1:]
+host, stop, pause = sys.argv[1:]
 answered, failed = {}, []
 while not os.path.exists(stop):
     try:
@@ -31,7 +32,9 @@ while not os.path.exists(stop):
         answered[version] = answered.get(version, 0) + 1
     except Exception as error:
         failed.append("%.3f %r" % (time.monotonic(), error))
+        with open(stop + ".failed", "a") as told: told.write(failed[-1] + "\n")
     if sum(answered.values()) == 1: open(stop + ".begun", "w").close()
+    time.sleep(float(pause))
 print(json.dumps({"answered": answered, "failed": failed}))
 "#;
 
@@ -49,10 +52,35 @@ pub fn boot(hint: &str, root: Root, arguments: &str) -> World {
     let world = World::installed(hint, root);
     world.host.ok("systemctl enable --now slotd.socket slotd.service");
     world.add_app_with("web", arguments);
+    supply(&world);
+    world
+}
+
+/// The clients, and the network of others.
+pub fn supply(world: &World) {
     world.host.write("/root/load.py", LOAD);
     world.host.write("/root/hold.py", HOLD);
-    add_others(&world);
-    world
+    add_others(world);
+}
+
+/// A HAProxy with Debian's settings and the lines that `slotctl new` shows, for the app made with these arguments.
+#[track_caller]
+pub fn put_behind_haproxy(world: &World, arguments: &str) {
+    let lines = by_hand(world, arguments);
+    let (global, sections) = lines.split_at(lines.find("frontend").expect("a frontend"));
+    let config = String::from_utf8(world.host.read("/etc/haproxy/haproxy.cfg")).expect("text");
+    let (before, after) = config.split_once("\n\tstats timeout").expect("Debian's settings");
+    let config = format!("{before}\n{global}\n\tstats timeout{after}\n{sections}");
+    // Of both families.
+    world.host.write("/etc/haproxy/haproxy.cfg", config.replace("bind :8080", "bind :::8080 v4v6"));
+    world.host.ok("systemctl restart haproxy.service");
+}
+
+/// An nginx with Debian's settings and the file that `slotctl new` shows.
+#[track_caller]
+pub fn put_behind_nginx(world: &World, arguments: &str) {
+    world.host.write("/etc/nginx/conf.d/web.conf", by_hand(world, arguments));
+    world.host.ok("rm -f /etc/nginx/sites-enabled/* && systemctl restart slotd-route@web.service && systemctl restart nginx.service");
 }
 
 /// What `slotctl new` wants to be added by hand, of the app `web` made with these arguments.
@@ -199,11 +227,17 @@ pub fn switch(world: &World, set: &[(&str, u32)]) {
 /// often; nothing may fail.
 #[track_caller]
 pub fn under_load(world: &World, work: impl FnOnce()) -> serde_json::Map<String, serde_json::Value> {
-    world.host.ok("rm -f /root/stop /root/stop.begun");
+    under_paced_load(world, "0", work)
+}
+
+/// The same, with so many seconds between two requests of a client.
+#[track_caller]
+pub fn under_paced_load(world: &World, pause: &str, work: impl FnOnce()) -> serde_json::Map<String, serde_json::Value> {
+    world.host.ok("rm -f /root/stop /root/stop.*");
     let clients = [("here", "::1", ""), ("others", "192.0.2.1", "ip netns exec others ")];
     let output = std::thread::scope(|scope| {
         let client = |(_, address, prefix): &(&str, &str, &str)| {
-            let line = format!("{prefix}python3 /root/load.py {address} /root/stop");
+            let line = format!("{prefix}python3 /root/load.py {address} /root/stop {pause}");
             scope.spawn(move || world.host.ok(&line))
         };
         let running: Vec<_> = clients.iter().map(client).collect();
