@@ -29,6 +29,8 @@ pub struct Route {
     pub before: &'static [&'static str],
     /// Further words of `slotctl new`.
     pub new: &'static str,
+    /// Puts the app, made with these words of `slotctl new`, behind its proxy.
+    pub front: Option<fn(&World, &str)>,
     /// What its settings say in place of, and beside, what `new` wrote; a soak should be short.
     pub settings: &'static str,
     /// Requests on kept connections don't fail either.
@@ -68,6 +70,9 @@ pub fn app_without_release(route: &Route, program: &Program) -> World {
     }
     let Program { exec, new, .. } = program;
     world.ok(&format!("new web --exec {exec} {new} --port 8080 {} --health /health --write", route.new));
+    if let Some(front) = route.front {
+        front(&world, &format!("--port 8080 {}", route.new));
+    }
     let proof = if route.settings.contains("[proof]") { "" } else { PROOF };
     world.settings("web", &format!("{}{proof}", route.settings));
     // Else slotd would go on with what `new` wrote, and the row would tell of another strategy.
