@@ -394,18 +394,3 @@ fn an_intent_of_another_version_is_not_read() {
     file.write(&Intent { format: intent.format + 1, ..intent }).expect("written");
     assert!(file.read().is_err_and(|error| error.is_damage()));
 }
-
-/// The instance is why nobody answers where users call, and not the address.
-#[tokio::test(start_paused = true)]
-async fn one_that_ends_while_users_address_is_asked_has_ended() {
-    // It takes connections, and answers nobody.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let outside = format!("[outside]\naddress = \"{address}\"\npath = \"/\"\n");
-    let silent = Site::serving(&["1", "2"]).set(&outside);
-    assert_eq!(ended(&silent.deploy("2").await), (Outcome::RolledBack, Blame::Release, Some(Code::RouteOutside)));
-
-    let dies = Site::serving(&["1", "2"]).set(&outside);
-    dies.units.unit("web@2").dies_after(Duration::from_secs(4), "exited with status 3");
-    assert_eq!(ended(&dies.deploy("2").await), (Outcome::RolledBack, Blame::Release, Some(Code::UnitExited)));
-}

@@ -165,7 +165,9 @@ fn gcd(a: u32, b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::super::sim::{facts, side};
+    use super::super::super::site::Site;
     use super::*;
+    use crate::model::Outcome;
 
     /// The weights of A's and B's instances.
     fn weights(old: u32, new: u32, weight: Option<u32>) -> (Vec<u32>, Vec<u32>) {
@@ -192,5 +194,24 @@ mod tests {
             let share = 100.0 * b / (a + b);
             assert!((share - f64::from(weight)).abs() < 1.0, "{old} and {new} at {weight}: {share}");
         }
+    }
+
+    /// The instance is why nobody answers where users call, and not the address.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_ends_while_users_address_is_asked_has_ended() {
+        // It takes connections, and answers nobody.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let outside = format!("[outside]\naddress = \"{address}\"\npath = \"/\"\n");
+        let ended = async |site: Site| {
+            let ruling = site.deploy("2").await.ruling;
+            (ruling.outcome, ruling.fault.map(|fault| fault.code))
+        };
+        let silent = Site::serving(&["1", "2"]).set(&outside);
+        assert_eq!(ended(silent).await, (Outcome::RolledBack, Some(Code::RouteOutside)));
+
+        let dies = Site::serving(&["1", "2"]).set(&outside);
+        dies.units.unit("web@2").dies_after(Duration::from_secs(4), "exited with status 3");
+        assert_eq!(ended(dies).await, (Outcome::RolledBack, Some(Code::UnitExited)));
     }
 }
