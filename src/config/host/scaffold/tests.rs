@@ -152,9 +152,12 @@ fn what_stands_in_the_proxys_own_files_is_shown_and_not_written() {
     let plan = with(ScaffoldRoute::Haproxy);
     let (path, lines) = &plan.by_hand[0];
     assert_eq!(path, Path::new("/etc/haproxy/haproxy.cfg"));
-    for line in
-        ["server-template s 1-8 127.0.0.1:1 weight 0", "server-state-file-name /run/slotd/haproxy/web", "bind :80"]
-    {
+    for line in [
+        "server-template s 1-8 127.0.0.1:1 weight 0",
+        "server-state-file-name /run/slotd/haproxy/web",
+        "option redispatch 1",
+        "bind :80",
+    ] {
         assert!(lines.lines().any(|it| it.trim() == line), "{line}\n{lines}");
     }
     let helper = file(&plan, "/etc/systemd/system/slotd-route@web.service");
