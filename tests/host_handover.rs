@@ -7,6 +7,7 @@ mod handover;
 mod route_support;
 mod support;
 
+use handover::canary::gets_its_share;
 use handover::program::{GO, GO_BY_SIGNAL, GUNICORN, GUNICORN_ON_PORT, NODE, NODE_BY_SIGNAL, Program, SAMPLE};
 use handover::queue::{a_worker_that_fails_is_undone, jobs_are_done_once, jobs_of_one_app_are_done_once};
 use handover::undone::{undone, undone_in_the_third_batch};
@@ -23,7 +24,6 @@ const SOCKET_READY_STOP_START: Route = Route {
     new: "",
     front: None,
     settings: "strategy = \"stop-start\"\n",
-    keeps_alive: true,
     switches: true,
     most: u32::MAX,
 };
@@ -110,7 +110,6 @@ const NGINX: Route = Route {
     front: Some(put_behind_nginx),
     settings: "strategy = \"blue-green\"\n[soak]\ntime = \"0s\"\n\
                [route]\nkind = \"nginx\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n",
-    keeps_alive: false,
     most: 50,
     ..SOCKET_READY_STOP_START
 };
@@ -161,6 +160,35 @@ const NFTABLES_SOAKED: Route = Route {
     ..NFTABLES
 };
 
+/// The same behind HAProxy.
+const HAPROXY_SOAKED: Route = Route {
+    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
+               [route]\nkind = \"haproxy\"\nbackend = \"web\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
+               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
+    ..HAPROXY
+};
+
+/// The same behind nginx.
+const NGINX_SOAKED: Route = Route {
+    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
+               [route]\nkind = \"nginx\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
+               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
+               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
+    ..NGINX
+};
+
+/// Four instances behind HAProxy, of which one is the canary.
+const HAPROXY_CANARY: Route = Route {
+    settings: "strategy = \"rolling\"\npause_after = 1\nweight = 10\n[[unit]]\nname = \"web@\"\ninstances = 4\n\
+               [soak]\ntime = \"0s\"\n\
+               [route]\nkind = \"haproxy\"\nbackend = \"web\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n",
+    front: Some(put_behind_haproxy_for_four),
+    ..HAPROXY
+};
+
 /// A row: a test of this name, on this route, with this program, and what it is compared with.
 macro_rules! rows {
     ($($(#[$attribute:meta])* $name:ident: $route:expr, $program:expr, $plain:expr;)*) => {$(
@@ -187,7 +215,19 @@ rows! {
     #[ignore = "each saturates the machine; one program a route is enough for each change"]
     socket_signal_go: SOCKET_SIGNAL, GO_BY_SIGNAL, [];
     haproxy: HAPROXY, SAMPLE, [];
+    #[ignore = "each saturates the machine; one program a route is enough for each change"]
+    haproxy_gunicorn: HAPROXY, GUNICORN_ON_PORT, [];
+    #[ignore = "each saturates the machine; one program a route is enough for each change"]
+    haproxy_node: HAPROXY, NODE, [];
+    #[ignore = "each saturates the machine; one program a route is enough for each change"]
+    haproxy_go: HAPROXY, GO, [];
     nginx: NGINX, SAMPLE, [];
+    #[ignore = "each saturates the machine; one program a route is enough for each change"]
+    nginx_gunicorn: NGINX, GUNICORN_ON_PORT, [];
+    #[ignore = "each saturates the machine; one program a route is enough for each change"]
+    nginx_node: NGINX, NODE, [];
+    #[ignore = "each saturates the machine; one program a route is enough for each change"]
+    nginx_go: NGINX, GO, [];
     nftables: NFTABLES, SAMPLE, [];
     #[ignore = "each saturates the machine; one program a route is enough for each change"]
     nftables_gunicorn: NFTABLES, GUNICORN_ON_PORT, [];
@@ -268,6 +308,26 @@ fn undone_socket_signal() {
 #[test]
 fn undone_nftables() {
     undone(&NFTABLES_SOAKED);
+}
+
+#[test]
+fn undone_haproxy() {
+    undone(&HAPROXY_SOAKED);
+}
+
+#[test]
+fn undone_nginx() {
+    undone(&NGINX_SOAKED);
+}
+
+#[test]
+fn undone_in_batch_3_of_4_haproxy() {
+    undone_in_the_third_batch(&haproxy_by!(1, 0));
+}
+
+#[test]
+fn a_canary_gets_its_share_haproxy() {
+    gets_its_share(&HAPROXY_CANARY, 10);
 }
 
 #[test]
