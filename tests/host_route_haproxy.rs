@@ -116,6 +116,16 @@ fn who_is_taken_out_ends_what_it_has_begun() {
         let (last, before) = (drains(&history[0]), drains(&history[1]));
         assert!(before >= 2_000, "the request at work was waited for: {before} ms");
         assert!(last < 2_000, "{last} ms for connections that no user has");
+        let counted = |deployment: &serde_json::Value| {
+            let connections = &deployment["measured"]["connections"];
+            let counts = ["drained", "cut"].map(|key| connections[key].as_u64());
+            counts.map(|count| count.unwrap_or_else(|| panic!("{deployment}")))
+        };
+        // slotd asks the users' address itself, and such a question may be at work, too.
+        let [ended, cut] = counted(&history[1]);
+        assert!((1..=2).contains(&ended) && cut == 0, "{ended} drained and {cut} cut: the request at work alone");
+        let [idle, cut] = counted(&history[0]);
+        assert!(idle <= 1 && cut == 0, "{idle} drained and {cut} cut of connections that no user has");
     });
 }
 
