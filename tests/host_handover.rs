@@ -75,21 +75,29 @@ const NFTABLES: Route = Route {
     ..SOCKET_READY_STOP_START
 };
 
-/// Four instances on it, moved by these numbers; proofs are brief, since there are many.
-macro_rules! nftables_by {
-    ($max_surge:literal, $max_unavailable:literal) => {
+/// Four instances with ports of their own, moved by these numbers; proofs are brief, since there are many.
+macro_rules! four_by {
+    ($max_surge:literal, $max_unavailable:literal, $kind:literal, $route:expr) => {
         Route {
             settings: concat!(
                 "strategy = \"rolling\"\nmax_surge = ",
                 $max_surge,
                 "\nmax_unavailable = ",
                 $max_unavailable,
-                "\n[[unit]]\nname = \"web@\"\ninstances = 4\n[soak]\ntime = \"0s\"\n\
-                 [route]\nkind = \"nftables\"\nport = 8080\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
+                "\n[[unit]]\nname = \"web@\"\ninstances = 4\n[soak]\ntime = \"0s\"\n[route]\n",
+                $kind,
+                "\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
                  [proof]\ninterval = \"50ms\"\nsuccesses = 2\ndeadline = \"20s\"\nstable_for = \"100ms\"\n",
             ),
-            ..NFTABLES
+            ..$route
         }
+    };
+}
+
+/// Four instances on it, moved by these numbers.
+macro_rules! nftables_by {
+    ($max_surge:literal, $max_unavailable:literal) => {
+        four_by!($max_surge, $max_unavailable, "kind = \"nftables\"\nport = 8080", NFTABLES)
     };
 }
 
@@ -124,22 +132,13 @@ fn put_behind_haproxy_for_four(world: &World, words: &str) {
     );
 }
 
+/// The same, with as many.
+const HAPROXY_FOR_FOUR: Route = Route { front: Some(put_behind_haproxy_for_four), ..HAPROXY };
+
 /// Four instances behind HAProxy, moved by these numbers.
 macro_rules! haproxy_by {
     ($max_surge:literal, $max_unavailable:literal) => {
-        Route {
-            settings: concat!(
-                "strategy = \"rolling\"\nmax_surge = ",
-                $max_surge,
-                "\nmax_unavailable = ",
-                $max_unavailable,
-                "\n[[unit]]\nname = \"web@\"\ninstances = 4\n[soak]\ntime = \"0s\"\n\
-                 [route]\nkind = \"haproxy\"\nbackend = \"web\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
-                 [proof]\ninterval = \"50ms\"\nsuccesses = 2\ndeadline = \"20s\"\nstable_for = \"100ms\"\n",
-            ),
-            front: Some(put_behind_haproxy_for_four),
-            ..HAPROXY
-        }
+        four_by!($max_surge, $max_unavailable, "kind = \"haproxy\"\nbackend = \"web\"", HAPROXY_FOR_FOUR)
     };
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use route_support::*;
 use running_support::wanted_at_boot;
-use support::host::{Root, shown};
+use support::host::shown;
 use support::wait_until;
 use support::world::{PATIENCE, World};
 
@@ -14,11 +14,7 @@ const ROUTE: &str = "--port 8080 --route haproxy";
 
 /// The app behind a HAProxy with Debian's settings and the lines that `slotctl new` shows.
 fn on_both(hint: &str, story: impl Fn(&World)) {
-    for root in [Root::Own, Root::Trixie] {
-        let world = boot(hint, root, ROUTE);
-        put_behind_haproxy(&world, ROUTE);
-        story(&world);
-    }
+    route_support::on_both(hint, ROUTE, put_behind_haproxy, story);
 }
 
 /// What HAProxy has: "s1 20000 1" for each server with users.

@@ -6,16 +6,14 @@ mod support;
 
 use route_support::*;
 use running_support::wanted_at_boot;
-use support::host::{Root, shown, text};
+use support::host::{shown, text};
 use support::wait_until;
 use support::world::{PATIENCE, World};
 
 const ROUTE: &str = "--port 8080 --route nftables";
 
 fn on_both(hint: &str, story: impl Fn(&World)) {
-    for root in [Root::Own, Root::Trixie] {
-        story(&boot(hint, root, ROUTE));
-    }
+    route_support::on_both(hint, ROUTE, |_, _| {}, story);
 }
 
 #[test]

@@ -6,18 +6,14 @@ mod support;
 
 use route_support::*;
 use running_support::wanted_at_boot;
-use support::host::{Root, shown};
+use support::host::shown;
 use support::world::World;
 
 const ROUTE: &str = "--port 8080 --route nginx";
 
 /// The app behind an nginx with Debian's settings and the file that `slotctl new` shows.
 fn on_both(hint: &str, story: impl Fn(&World)) {
-    for root in [Root::Own, Root::Trixie] {
-        let world = boot(hint, root, ROUTE);
-        put_behind_nginx(&world, ROUTE);
-        story(&world);
-    }
+    route_support::on_both(hint, ROUTE, put_behind_nginx, story);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
-use crate::deployment::Said;
 use crate::deployment::facts::Plan;
+use crate::deployment::{Refused, Said};
 use crate::model::deployment::{Blame, Ended, Kind, Say};
 use crate::model::{Code, Fault, Outcome, Report, SlotName, State, StrategyName};
 use crate::units::UnitControl;
@@ -114,9 +114,7 @@ impl<U: UnitControl> App<U> {
     /// Whether an artifact can be taken in at all: nobody is left waiting for one that can't.
     fn check_upload(&self, strategy: Option<StrategyName>) -> Result<(), ApiError> {
         self.check_settings()?;
-        if let Some(refusal) = Plan::refusals(&self.ground.settings, strategy).into_iter().next() {
-            return Err(ApiError::new(refusal.code, format!("{}; {}", refusal.message, refusal.fix)));
-        }
+        Plan::check(&self.ground.settings, strategy)?;
         self.barred().map_or(Ok(()), |fault| Err(fault.clone().into()))
     }
 
@@ -232,11 +230,7 @@ impl<U: UnitControl> App<U> {
                     None => Accepted::Deployment { id, kind, bound: None },
                 }),
                 (Ok(()), Ok(Err(refused))) => {
-                    let code = match say {
-                        Say::Cancel => Code::RequestBusy,
-                        Say::Promote | Say::Confirm => Code::RequestInvalid,
-                    };
-                    let error = ApiError::new(code, format!("{say} isn't heard by {id}: {refused}"));
+                    let error = ApiError::new(Refused::code(say), format!("{say} isn't heard by {id}: {refused}"));
                     Err(error.next(format!("slotctl status {}", id.app)))
                 }
                 _ => Err(ApiError::new(Code::UnknownDeployment, format!("{id} has ended meanwhile"))),

@@ -357,11 +357,16 @@ impl<U: UnitControl> App<U> {
         self.event(EventKind::Deployment { report: Box::new(report.clone()) });
     }
 
+    /// From here on intakes and deployments begin by these settings.
+    pub(super) fn go_by(&mut self, settings: Arc<crate::config::AppSettings>) {
+        self.place.settings = Arc::clone(&settings);
+        self.ground.settings = settings;
+    }
+
     /// Takes other settings: what runs goes on by those it began with.
     pub(super) fn set(&mut self, settings: Arc<crate::config::AppSettings>, rescan: Duration) {
         self.inbox.set(InboxSettings::of(&settings, rescan));
-        self.place.settings = Arc::clone(&settings);
-        self.ground.settings = settings;
+        self.go_by(settings);
         if self.orphaned {
             self.orphaned = false;
             self.plan_retry();

@@ -136,8 +136,7 @@ impl<U: UnitControl> Ground<U> {
 
     /// A slot with its units.
     pub fn side(&self, slot: &SlotName) -> Result<Side, Fault> {
-        let record = self.store.record(slot).map_err(|error| error.fault())?;
-        Ok(Side { slot: slot.clone(), units: record.units })
+        side_of(&self.store, slot)
     }
 
     fn run(&self, machine: Machine, report: Report) -> Running {
@@ -283,6 +282,12 @@ impl<U: UnitControl> Ground<U> {
         }
         true
     }
+}
+
+/// A slot with its units.
+pub fn side_of(store: &SlotStore, slot: &SlotName) -> Result<Side, Fault> {
+    let record = store.record(slot).map_err(|error| error.fault())?;
+    Ok(Side { slot: slot.clone(), units: record.units })
 }
 
 /// A report of what is only wanted so far.

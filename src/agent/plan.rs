@@ -5,9 +5,11 @@ use crate::config::app::Unit;
 use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
 use crate::deployment::facts::{Plan, Side};
 use crate::model::deployment::Kind;
-use crate::model::{AppName, Code, SlotName, StrategyName};
+use crate::model::slot::UnitCount;
+use crate::model::{AppName, Code, Numbers, SlotName, StrategyName};
 
 use super::ask::View;
+use super::deploy::side_of;
 
 /// The plan from the live slot to `slot`.
 pub(super) fn planned(
@@ -16,16 +18,12 @@ pub(super) fn planned(
     slot: &SlotName,
     wish: Option<StrategyName>,
 ) -> Result<Planned, ApiError> {
-    let side = |slot: &SlotName| {
-        let record = view.store.record(slot).map_err(|error| error.fault())?;
-        Ok::<_, ApiError>(Side { slot: slot.clone(), units: record.units })
-    };
     let entry = view.store.slot(slot).ok_or_else(|| {
         ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
     })?;
     let links = view.store.links().map_err(|error| error.fault())?;
-    let from = links.current.slot().map(side).transpose()?;
-    let (to, settings) = (side(slot)?, &view.settings);
+    let from = links.current.slot().map(|slot| side_of(&view.store, slot)).transpose()?;
+    let (to, settings) = (side_of(&view.store, slot)?, &view.settings);
     let refusals = Plan::refusals(settings, wish);
     let mut refusals: Vec<PlannedRefusal> =
         refusals.into_iter().map(|it| PlannedRefusal { code: it.code, message: it.message, fix: it.fix }).collect();
@@ -77,15 +75,15 @@ pub(super) fn planned(
 }
 
 /// The units of the candidate. What the settings don't name any more is replaced at once.
-fn units(settings: &AppSettings, to: &Side, numbers: impl Fn(&Unit) -> crate::model::Numbers) -> Vec<PlannedUnit> {
-    let unit = |count: &crate::model::slot::UnitCount| {
+fn units(settings: &AppSettings, to: &Side, numbers: impl Fn(&Unit) -> Numbers) -> Vec<PlannedUnit> {
+    let unit = |count: &UnitCount| {
         let known = settings.units.iter().find(|unit| unit.name == count.name);
         let unit = Unit {
             name: count.name.clone(),
             instances: count.instances,
             overlap: known.is_some_and(|known| known.overlap),
         };
-        let crate::model::Numbers { max_surge, max_unavailable } = numbers(&unit);
+        let Numbers { max_surge, max_unavailable } = numbers(&unit);
         PlannedUnit { unit: unit.name, instances: unit.instances, max_surge, max_unavailable }
     };
     to.units.iter().map(unit).collect()

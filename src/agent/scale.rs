@@ -12,7 +12,7 @@ use crate::deployment::facts::{Plan, Side};
 use crate::durable::write_atomic;
 use crate::model::deployment::Kind;
 use crate::model::slot::UnitCount;
-use crate::model::{Code, Fault, Layout, SlotName};
+use crate::model::{Code, Fault, Layout, Template};
 use crate::units::UnitControl;
 
 use super::app::App;
@@ -60,31 +60,19 @@ impl<U: UnitControl> App<U> {
         Plan::of(&settings, None, Kind::Deploy, Some(&side), &to)?;
         let text = chosen.text()?;
         write_atomic(&path, text.as_bytes()).map_err(|error| error.fault())?;
-        let settings = Arc::new(settings);
-        self.place.settings = Arc::clone(&settings);
-        self.ground.settings = settings;
+        self.go_by(Arc::new(settings));
         if units == side.units {
             return Ok(Accepted::Unchanged { current: side.slot });
         }
         let note = message.unwrap_or_else(|| format!("{instances} of {unit}"));
-        let slot = self.redeployed(&side.slot, units, caller, &note)?;
+        let slot = self.ground.store.redeploy(&side.slot, units, &caller.name, Some(note.clone()));
+        let slot = slot.map_err(|error| error.fault())?;
         self.accept(Kind::Deploy, slot, caller, Some(note), None).await
-    }
-
-    fn redeployed(
-        &self,
-        of: &SlotName,
-        units: Vec<UnitCount>,
-        caller: &Caller,
-        message: &str,
-    ) -> Result<SlotName, ApiError> {
-        let slot = self.ground.store.redeploy(of, units, &caller.name, Some(message.to_owned()));
-        slot.map_err(|error| error.fault().into())
     }
 }
 
 /// The units of a side, with so many of one.
-fn scaled(side: &Side, unit: &crate::model::Template, instances: u32) -> Vec<UnitCount> {
+fn scaled(side: &Side, unit: &Template, instances: u32) -> Vec<UnitCount> {
     let of = |count: &UnitCount| match count.name == *unit {
         true => UnitCount { instances, ..count.clone() },
         false => count.clone(),

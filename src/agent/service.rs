@@ -13,7 +13,6 @@ use crate::control::api::{
     RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
-use crate::deployment::facts::Side;
 use crate::durable;
 use crate::model::deployment::Say;
 use crate::model::slot::SlotState;
@@ -23,6 +22,7 @@ use crate::units::UnitControl;
 
 use super::app::AppHandle;
 use super::ask::{Answer, Ask, View};
+use super::deploy::side_of;
 use super::plan::planned;
 use super::registry::Registry;
 
@@ -184,8 +184,7 @@ impl<U: UnitControl> Service for Registry<U> {
         let own = [app.gate_unit(), app.socket_unit()].map(|unit| unit.as_str().to_owned());
         let named = slot.or(current.as_ref());
         let Some(named) = named else { return Ok(own.to_vec()) };
-        let record = view.store.record(named).map_err(|error| error.fault())?;
-        let side = Side { slot: named.clone(), units: record.units };
+        let side = side_of(&view.store, named)?;
         let units = side.unit_names().into_iter().map(|unit| unit.as_str().to_owned());
         Ok(match slot {
             Some(_) => units.collect(),

@@ -10,6 +10,7 @@ use crate::slots::LinkState;
 use crate::units::UnitControl;
 
 use super::ask::View;
+use super::deploy::side_of;
 use super::registry::Registry;
 
 /// How often a status is taken anew because a deployment began or ended while it was.
@@ -63,10 +64,10 @@ impl<U: UnitControl> Registry<U> {
         let Some(current) = current else {
             return (if view.orphaned { AppState::Orphaned } else { AppState::Empty }, Vec::new());
         };
-        let side = match view.store.record(current) {
-            Ok(record) => Side { slot: current.clone(), units: record.units },
+        let side = match side_of(&view.store, current) {
+            Ok(side) => side,
             Err(_) if view.orphaned => return (AppState::Orphaned, Vec::new()),
-            Err(error) => return (degraded(error.fault()), Vec::new()),
+            Err(fault) => return (degraded(fault), Vec::new()),
         };
         let Units { shown, runs, down } = self.units_of(&side).await;
         if view.orphaned {

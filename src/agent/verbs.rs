@@ -44,8 +44,8 @@ pub enum Heard {
     Busy,
     /// No deployment is there that could hear it.
     Nothing,
-    /// The deployment doesn't do it.
-    Refused(Refused),
+    /// The deployment doesn't do what it was told.
+    Refused(Say, Refused),
 }
 
 /// Who decides about a verb.
@@ -94,7 +94,7 @@ impl Verb {
             (Judge::Deployment(_), Standing::Idle) => Heard::Nothing,
             (Judge::Deployment(say), Standing::In(stage, facts)) => match say.heard_in(stage, facts) {
                 Ok(()) => Heard::Followed,
-                Err(refused) => Heard::Refused(refused),
+                Err(refused) => Heard::Refused(say, refused),
             },
         }
     }

@@ -38,8 +38,8 @@ fn cell(verb: Verb, standings: &[Standing<'_>], notes: &mut Vec<(Refused, Code)>
             Heard::Followed => "followed".to_owned(),
             Heard::Busy => "busy".to_owned(),
             Heard::Nothing => "nothing".to_owned(),
-            Heard::Refused(refused) => {
-                let code = if verb == Verb::Cancel { Code::RequestBusy } else { Code::RequestInvalid };
+            Heard::Refused(say, refused) => {
+                let code = Refused::code(say);
                 let number = notes.iter().position(|note| *note == (refused, code)).unwrap_or_else(|| {
                     notes.push((refused, code));
                     notes.len() - 1

@@ -26,6 +26,18 @@ impl Plan {
         wished.refusals()
     }
 
+    /// Refuses what can't be: the first of the [`Plan::refusals`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Plan::of`].
+    pub fn check(settings: &AppSettings, wish: Option<StrategyName>) -> Result<(), Fault> {
+        match Plan::refusals(settings, wish).into_iter().next() {
+            Some(refusal) => Err(Fault::new(refusal.code, format!("{}; {}", refusal.message, refusal.fix))),
+            None => Ok(()),
+        }
+    }
+
     /// The strategy that a deployment would go by.
     pub fn strategy(settings: &AppSettings, wish: Option<StrategyName>) -> Strategy {
         match wish {
@@ -49,9 +61,7 @@ impl Plan {
     ) -> Result<Plan, Fault> {
         let (strategy, soak) = (Plan::strategy(settings, wish), settings.soak);
         let forward = kind == Kind::Deploy;
-        if let Some(refusal) = Plan::refusals(settings, wish).into_iter().next() {
-            return Err(Fault::new(refusal.code, format!("{}; {}", refusal.message, refusal.fix)));
-        }
+        Plan::check(settings, wish)?;
         let movers: Vec<Mover> = movers(&strategy, &settings.units, from, to);
         let batches = row(&movers);
         let pause_after = strategy.pause_after.filter(|_| forward && from.is_some());

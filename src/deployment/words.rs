@@ -1,5 +1,6 @@
 //! In which stage of a deployment an operator's word is heard. Pure; every pair is written out.
 
+use crate::model::Code;
 use crate::model::deployment::Say;
 
 use super::facts::Facts;
@@ -26,6 +27,16 @@ pub enum Refused {
     /// The new slot is being brought up again after an interruption.
     #[error("the new slot is being brought up again after an interruption; say it once it is watched")]
     NotYet,
+}
+
+impl Refused {
+    /// Its stable name, by what was said.
+    pub fn code(say: Say) -> Code {
+        match say {
+            Say::Cancel => Code::RequestBusy,
+            Say::Promote | Say::Confirm => Code::RequestInvalid,
+        }
+    }
 }
 
 impl Say {

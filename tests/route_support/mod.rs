@@ -56,6 +56,15 @@ pub fn boot(hint: &str, root: Root, arguments: &str) -> World {
     world
 }
 
+/// The story on both systems, of the app made with these arguments and put behind what stands in front of it.
+pub fn on_both(hint: &str, arguments: &str, front: impl Fn(&World, &str), story: impl Fn(&World)) {
+    for root in [Root::Own, Root::Trixie] {
+        let world = boot(hint, root, arguments);
+        front(&world, arguments);
+        story(&world);
+    }
+}
+
 /// The clients, and the network of others.
 pub fn supply(world: &World) {
     world.host.write("/root/load.py", LOAD);

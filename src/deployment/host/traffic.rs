@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::model::deployment::Blame;
 use crate::model::route::MAX_WEIGHT;
 use crate::model::{Code, Fault, InstanceName, UnitName};
@@ -121,17 +119,12 @@ impl<U: UnitControl> Host<U> {
         let (Some(outside), Some((unit, instance))) = (&self.settings.outside, instances.first()) else {
             return Ok(Observed::Nothing);
         };
-        let (target, proof) = (self.target(unit.clone(), instance.clone()), &self.settings.proof);
-        let end = Instant::now() + proof.deadline;
-        loop {
-            let asked = self.prober().ask_once(std::slice::from_ref(&outside.probe), &target, proof.timeout).await;
-            match asked {
-                Ok(()) => return Ok(Observed::Nothing),
-                Err(fault) if Instant::now() >= end => {
-                    let code = if fault.code == Code::UnitControl { fault.code } else { Code::RouteOutside };
-                    return Err(self.side_failure(&instances, Fault { code, ..fault }).await);
-                }
-                Err(_) => tokio::time::sleep(proof.interval).await,
+        let (target, probe) = (self.target(unit.clone(), instance.clone()), std::slice::from_ref(&outside.probe));
+        match self.ask_these_until(probe, &target, self.settings.proof.deadline).await {
+            Ok(()) => Ok(Observed::Nothing),
+            Err(fault) => {
+                let code = if fault.code == Code::UnitControl { fault.code } else { Code::RouteOutside };
+                Err(self.side_failure(&instances, Fault { code, ..fault }).await)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::config::app::Proof;
+use crate::config::app::{Probe, Proof};
 use crate::model::deployment::{Blame, Kind};
 use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::probes::{Prober, Target};
@@ -195,11 +195,21 @@ impl<U: UnitControl> Host<U> {
         self.units.status(unit).await.map_err(|error| control(&error))
     }
 
-    /// Asks until the answer is good, or for `patience`; the last answer is the error.
+    /// Asks the target's probes until the answer is good, or for `patience`; the last answer is the error.
     pub(super) async fn ask_until(&self, target: &Target, patience: Duration) -> Result<(), Fault> {
+        self.ask_these_until(self.settings.probes_for(&target.unit), target, patience).await
+    }
+
+    /// The same with these probes.
+    pub(super) async fn ask_these_until(
+        &self,
+        probes: &[Probe],
+        target: &Target,
+        patience: Duration,
+    ) -> Result<(), Fault> {
         let (prober, proof, end) = (self.prober(), &self.settings.proof, Instant::now() + patience);
         loop {
-            let asked = prober.ask_once(self.settings.probes_for(&target.unit), target, proof.timeout).await;
+            let asked = prober.ask_once(probes, target, proof.timeout).await;
             if asked.is_ok() || Instant::now() >= end {
                 return asked;
             }
