@@ -8,7 +8,7 @@ use super::super::scaffold::{HAPROXY_ADMIN_SOCKET, nginx_include, servers_for};
 use super::super::syntax;
 use super::super::unitfile::SearchPath;
 use super::gate::{call, environment};
-use super::{Expected, Findings, Needed, Severity, Subject, firewall, place};
+use super::{Expected, Findings, Needed, Severity, Subject, firewall, haproxy, place};
 
 /// What the helper of `app` has to be called with, where its route has one.
 pub(super) fn call_of(app: &AppSettings) -> Option<RouteCall> {
@@ -64,7 +64,8 @@ pub(super) fn check(
     kernel(helper, unit, path, findings);
     match &helper.kind {
         RouteKind::Nftables { port } => firewall::check(*port, helper.ports, path, findings),
-        RouteKind::Haproxy { .. } | RouteKind::Nginx { .. } => {}
+        RouteKind::Haproxy { backend, .. } => haproxy::check(backend, path, findings),
+        RouteKind::Nginx { .. } => {}
     }
 }
 

@@ -5,6 +5,7 @@
 mod findings;
 mod firewall;
 mod gate;
+mod haproxy;
 mod helper;
 mod leave;
 mod probe;

@@ -170,6 +170,12 @@ fn a_helper_is_held_to_the_settings_and_to_the_host() {
     let found = world.check();
     assert!(found.len() == 1 && found[0].fix.contains("ct status dnat accept"), "{found:#?}");
     assert_eq!((found[0].severity, found[0].line), (Severity::Warning, Some(3)));
+
+    let world = World::routed(ScaffoldRoute::Haproxy);
+    host_file(&world, "etc/haproxy/haproxy.cfg", "global\nbackend web\n server-template s 1-8 127.0.0.1:1 weight 0\n");
+    let found = world.check();
+    assert!(found.len() == 1 && found[0].fix.contains("option redispatch 1"), "{found:#?}");
+    assert_eq!((found[0].severity, found[0].line), (Severity::Warning, Some(2)));
 }
 
 const TEMPLATE: &str = "web@.service";
