@@ -7,6 +7,7 @@ mod handover;
 mod route_support;
 mod support;
 
+use handover::back::goes_back;
 use handover::canary::gets_its_share;
 use handover::program::{GO, GO_BY_SIGNAL, GUNICORN, GUNICORN_ON_PORT, NODE, NODE_BY_SIGNAL, Program, SAMPLE};
 use handover::queue::{a_worker_that_fails_is_undone, jobs_are_done_once, jobs_of_one_app_are_done_once};
@@ -254,7 +255,9 @@ macro_rules! rolling_rows {
 
 rolling_rows! {
     rolling_socket_ready: SOCKET_READY_ROLLING, 4, (1, 0);
+    #[ignore = "each saturates the machine; one pair of numbers a route is enough for each change"]
     rolling_socket_ready_blue_green: SOCKET_READY_BLUE_GREEN, 1, (1, 0);
+    #[ignore = "each saturates the machine; one pair of numbers a route is enough for each change"]
     rolling_socket_ready_stop_start: SOCKET_READY_STOP_START, 1, (0, 1);
     #[ignore = "each saturates the machine; one pair of numbers a route is enough for each change"]
     rolling_haproxy_1_0: haproxy_by!(1, 0), 4, (1, 0);
@@ -263,8 +266,8 @@ rolling_rows! {
     rolling_haproxy_2_1: haproxy_by!(2, 1), 4, (2, 1);
     #[ignore = "each saturates the machine; one pair of numbers a route is enough for each change"]
     rolling_nftables_1_0: nftables_by!(1, 0), 4, (1, 0);
-    #[ignore = "on a machine at its limit one of some 60,000 new connections was refused: ARCHITECTURE.md, known flaws"]
     rolling_nftables_0_1: nftables_by!(0, 1), 4, (0, 1);
+    #[ignore = "each saturates the machine; one pair of numbers a route is enough for each change"]
     rolling_nftables_2_1: nftables_by!(2, 1), 4, (2, 1);
 }
 
@@ -285,6 +288,7 @@ fn the_watch_on_instances_sees_the_least_and_the_most() {
 }
 
 #[test]
+#[ignore = "each has the machine to itself; both units in one app is the same for each change"]
 fn each_job_is_done_once_while_web_app_and_worker_move() {
     jobs_are_done_once(&SOCKET_READY_STOP_START);
 }
@@ -310,6 +314,7 @@ fn undone_nftables() {
 }
 
 #[test]
+#[ignore = "each has the machine to itself; another route has the same row for each change"]
 fn undone_haproxy() {
     undone(&HAPROXY_SOAKED);
 }
@@ -320,11 +325,13 @@ fn undone_nginx() {
 }
 
 #[test]
+#[ignore = "each has the machine to itself; another route has the same row for each change"]
 fn undone_in_batch_3_of_4_haproxy() {
     undone_in_the_third_batch(&haproxy_by!(1, 0));
 }
 
 #[test]
+#[ignore = "10,000 connections one by one"]
 fn a_canary_gets_its_share_haproxy() {
     gets_its_share(&HAPROXY_CANARY, 10);
 }
@@ -332,6 +339,29 @@ fn a_canary_gets_its_share_haproxy() {
 #[test]
 fn undone_in_batch_3_of_4_nftables() {
     undone_in_the_third_batch(&nftables_by!(1, 0));
+}
+
+#[test]
+#[ignore = "each has the machine to itself; another route has the same row for each change"]
+fn rollback_socket_signal() {
+    goes_back(&SOCKET_SIGNAL_SOAKED);
+}
+
+#[test]
+fn rollback_nftables() {
+    goes_back(&NFTABLES_SOAKED);
+}
+
+#[test]
+#[ignore = "each has the machine to itself; another route has the same row for each change"]
+fn rollback_haproxy() {
+    goes_back(&HAPROXY_SOAKED);
+}
+
+#[test]
+#[ignore = "each has the machine to itself; another route has the same row for each change"]
+fn rollback_nginx() {
+    goes_back(&NGINX_SOAKED);
 }
 
 #[track_caller]

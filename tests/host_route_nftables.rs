@@ -138,6 +138,77 @@ fn a_switch_refuses_nobody_and_leaves_open_connections_where_they_are() {
     });
 }
 
+/// Clients that connect now, here and elsewhere; each waits for longer than a lost first packet takes to be sent again.
+const KNOCK: &str = "rm -f /root/knocked.*; for from in '' 'ip netns exec others'; do \
+                     (exec >/root/knocked.${#from} 2>&1; $from curl -s -g --max-time 20 http://192.0.2.1:8080/; \
+                     echo \" curl $?\") & done";
+
+/// Sees that both were answered by this version.
+#[track_caller]
+fn expect_let_in(world: &World, version: &str) {
+    wait_until("answers for who knocked", PATIENCE, || {
+        let said = text(&world.host.sh("cat /root/knocked.*"));
+        match said.matches(&format!("version {version} ")).count() == 2 && said.matches(" curl 0").count() == 2 {
+            true => Ok(()),
+            false => Err(format!("{said}\n{}", text(&world.host.sh("nft list ruleset")))),
+        }
+    });
+}
+
+/// Sees that both wait for an answer to their first packet.
+#[track_caller]
+fn expect_knocking(world: &World) {
+    let knocking = "(ss -Htn state syn-sent; ip netns exec others ss -Htn state syn-sent) | grep -c :8080";
+    wait_until("two clients that knock", PATIENCE, || match text(&world.host.sh(knocking)).as_str() {
+        "2" => Ok(()),
+        said => Err(format!("{said}: {}", text(&world.host.sh("cat /root/knocked.*")))),
+    });
+}
+
+#[test]
+fn who_comes_to_one_that_has_left_is_let_in_by_the_next_and_not_refused() {
+    on_both("nft-knock", |world| {
+        world.live("web", 8080, "1.0.0");
+        world.live("web", 8080, "2.0.0");
+        mask_slotd(world);
+        world.host.ok("systemctl start web@1.0.0.service");
+
+        // Their first packets are lost; when they send them again users go elsewhere, and the kernel still sends theirs here.
+        switch(world, &[("1.0.0", 1)]);
+        let (first, second) = (port_of(world, "1.0.0"), port_of(world, "2.0.0"));
+        let lossy = "table inet lossy { chain input { type filter hook input priority 100; tcp dport $PORT drop; }; }";
+        world.host.ok(&format!("PORT={first}; nft \"{lossy}\""));
+        world.host.ok(KNOCK);
+        expect_knocking(world);
+        switch(world, &[("2.0.0", 1)]);
+        world.host.ok("systemctl stop web@1.0.0.service && nft delete table inet lossy");
+        expect_let_in(world, "2.0.0");
+
+        // One that is watched ends: who comes then waits until users are sent to the one that stands by.
+        world.host.ok("systemctl start web@1.0.0.service");
+        let backend = |slot: &str, port| format!(r#"{{"instance":"{slot}","port":{port},"weight":1}}"#);
+        let watched = format!(
+            r#"{{"format":1,"backends":[{}],"standby":[{}]}}"#,
+            backend("1.0.0", first),
+            backend("2.0.0", second)
+        );
+        write_file(world, &watched);
+        assert!(apply(world).status.success(), "{}", told(world));
+        assert!(told(world).contains("; 2.0.0 on port"), "{}", told(world));
+        expect_everywhere(world, "1.0.0");
+        world.host.ok("systemctl stop web@1.0.0.service");
+        world.host.ok(KNOCK);
+        expect_knocking(world);
+        switch(world, &[("2.0.0", 1)]);
+        expect_let_in(world, "2.0.0");
+
+        // Without one that stands by nobody is left waiting.
+        switch(world, &[("1.0.0", 1)]);
+        assert_eq!(ask_here(world, "127.0.0.1", 8080), REFUSED);
+        assert_eq!(ask_from_others(world, HOST_6, 8080), REFUSED);
+    });
+}
+
 #[test]
 fn deployments_beside_the_live_slot_refuse_nobody() {
     on_both("nft-deploy", |world| {

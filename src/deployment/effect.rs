@@ -58,6 +58,8 @@ pub enum Effect {
     Retire,
     /// Stop all units of the app but this side's.
     StopOthers(Option<Side>),
+    /// Send users back to those of these instances that still run, if any does: before all else on the way back.
+    Return(Vec<(UnitName, InstanceName)>),
     /// Start those of these units that don't run, and wait for them to be ready.
     Restore(Vec<UnitName>),
     /// Let `current` name this slot.
@@ -102,6 +104,7 @@ named! {
         Confirm = "confirm",
         Retire = "retire",
         StopOthers = "stop-others",
+        Return = "return",
         Restore = "restore",
         Point = "point",
         Links = "links",
@@ -139,6 +142,7 @@ impl Effect {
             Effect::Confirm(_) => Kind::Confirm,
             Effect::Retire => Kind::Retire,
             Effect::StopOthers(_) => Kind::StopOthers,
+            Effect::Return(_) => Kind::Return,
             Effect::Restore(_) => Kind::Restore,
             Effect::Point(_) => Kind::Point,
             Effect::Links(_) => Kind::Links,
@@ -208,6 +212,7 @@ impl fmt::Display for Effect {
             Effect::Retire => f.write_str("keep the old slot as fallback"),
             Effect::StopOthers(Some(side)) => write!(f, "stop all but {}", side.slot),
             Effect::StopOthers(None) => f.write_str("stop the candidate"),
+            Effect::Return(to) => write!(f, "send users back to {}", units_of(to)),
             Effect::Restore(units) => write!(f, "bring up {}", names(units)),
             Effect::Point(slot) => write!(f, "point current at {slot}"),
             Effect::Links(_) => f.write_str("tidy the links"),
@@ -229,7 +234,10 @@ fn units_of(instances: &[(UnitName, InstanceName)]) -> String {
 fn route_text(traffic: &Traffic) -> String {
     match (traffic.to.as_slice(), traffic.weight) {
         ([], _) => "route to nobody".to_owned(),
-        ([(_, first), ..], _) if traffic.whole => format!("route to {}", first.slot),
+        ([(_, first), ..], _) if traffic.whole => {
+            let standby = traffic.standby.first().map(|(_, first)| format!(", {} stands by", first.slot));
+            format!("route to {}{}", first.slot, standby.unwrap_or_default())
+        }
         (_, None) => format!("route to {}", units_of(&traffic.to)),
         (_, Some(weight)) => format!("route to {}, {weight} % of it to the new ones", units_of(&traffic.to)),
     }

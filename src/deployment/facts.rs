@@ -84,6 +84,8 @@ pub struct Traffic {
     pub weight: Option<u32>,
     /// Whether they are the whole of one side, which then has to be up.
     pub whole: bool,
+    /// Who runs on without users, and is gone back to if one of `to` ends.
+    pub standby: Vec<(UnitName, InstanceName)>,
 }
 
 impl Side {
@@ -119,9 +121,14 @@ impl Side {
 }
 
 impl Traffic {
+    /// These, each with the same share.
+    pub fn of(to: Vec<(UnitName, InstanceName)>) -> Self {
+        Traffic { to, weight: None, whole: false, standby: Vec::new() }
+    }
+
     /// All instances of a side.
     pub fn all(side: &Side) -> Self {
-        Traffic { to: side.instances(), weight: None, whole: true }
+        Traffic { whole: true, ..Traffic::of(side.instances()) }
     }
 }
 
@@ -162,14 +169,21 @@ impl Facts {
         let mut to = self.left_of_old(index);
         to.retain(|it| !leaving.contains(it));
         to.extend(self.started_before(index));
-        Traffic { to, weight: None, whole: false }
+        Traffic::of(to)
+    }
+
+    /// Who gets users while side B is watched: all of it, with what is kept warm of side A behind it.
+    pub fn traffic_watched(&self) -> Traffic {
+        let is_watched = self.plan.warm && !self.plan.soak.is_zero();
+        let standby = if is_watched { self.rest_of_old() } else { Vec::new() };
+        Traffic { standby, ..Traffic::all(&self.to) }
     }
 
     /// Who gets users once the batch with this index is proved.
     pub fn traffic_after(&self, index: usize) -> Traffic {
         let mut to = self.left_of_old(index + 1);
         to.extend(self.started_before(index + 1));
-        Traffic { to, weight: self.plan.weight.filter(|_| self.pauses_after(index)), whole: false }
+        Traffic { weight: self.plan.weight.filter(|_| self.pauses_after(index)), ..Traffic::of(to) }
     }
 
     /// The new instances that have users by then. Those of the last batches get theirs with `current`, though the batch of

@@ -4,7 +4,7 @@ use super::super::effect::Kind;
 use super::super::sim::{Sim, facts, facts_by, failure, side};
 use super::*;
 use crate::model::evidence::{Evidence, ProbeSeen};
-use crate::model::{Numbers, Timestamp, UnitName};
+use crate::model::{Numbers, Timestamp};
 use std::time::Duration;
 
 fn said(say: Say, by: &str) -> Event {
@@ -312,13 +312,15 @@ fn blue_green_keeps_the_old_slot_warm_until_the_soak_is_over() {
     let facts = soaking(facts_by(Some(side("1", 1)), side("2", 1), Numbers { max_surge: 1, max_unavailable: 0 }));
     let mut host = Sim::serving(facts.clone());
     let mut machine = Machine::new(facts.clone());
+    let old = host.route.clone();
     until(&mut host, &mut machine, Kind::Soak);
     assert_eq!((host.running.len(), host.route.len()), (2, 1), "both run, one serves");
+    assert_eq!(host.standby, old, "and the other one stands by");
     // Going back is a switch: nothing has to be started.
     machine.apply(Event::Failed(failure(Code::SoakFailed, Blame::Release))).expect("taken");
     until(&mut host, &mut machine, Kind::Route);
     host.run(&mut machine, 1);
-    assert_eq!((host.running.len(), host.route.iter().next().map(UnitName::as_str)), (2, Some("web@1.service")));
+    assert_eq!((host.running.len(), &host.route, host.standby.len()), (2, &old, 0));
     host.run(&mut machine, 200);
     assert!(up(&host, "1"));
 
@@ -328,7 +330,7 @@ fn blue_green_keeps_the_old_slot_warm_until_the_soak_is_over() {
     let mut host = Sim::serving(cold.clone());
     let mut machine = Machine::new(cold);
     until(&mut host, &mut machine, Kind::Soak);
-    assert!(up(&host, "2"));
+    assert!(up(&host, "2") && host.standby.is_empty());
 }
 
 #[test]

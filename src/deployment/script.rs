@@ -60,7 +60,7 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
             effects.push(Effect::Await(proved.clone()));
         }
         Stage::Switching { proved, .. } => {
-            effects.extend([Effect::Confirm(proved.clone()), Effect::Route(Traffic::all(&facts.to))]);
+            effects.extend([Effect::Confirm(proved.clone()), Effect::Route(facts.traffic_watched())]);
             // What `current` names takes users by itself when it starts, at every instant: a boot needs no slotd.
             let told = |side: &Side, at| facts.plan.starts_quiet.then(|| Effect::Provide(side.clone(), at));
             effects.extend(told(&facts.to, AcceptAt::Now));
@@ -70,7 +70,7 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
             effects.push(Effect::AskOutside);
         }
         Stage::Soaking { proved, .. } => {
-            effects.extend([Effect::Route(Traffic::all(&facts.to)), Effect::Soak(proved.clone())]);
+            effects.extend([Effect::Route(facts.traffic_watched()), Effect::Soak(proved.clone())]);
         }
         Stage::Reviving { .. } => effects.extend([
             Effect::Hold,
@@ -95,6 +95,7 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     let mut effects = vec![Effect::Hold];
     match side {
         Some(side) if settling.serve => {
+            effects.extend(returned(facts, settling));
             effects.extend([Effect::Gate, Effect::Provide(side.clone(), AcceptAt::Now)]);
             effects.extend(match (&settling.to, &facts.from) {
                 (Target::From, Some(from)) => way_back(facts, from, settling.begun),
@@ -125,6 +126,13 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
 /// A side of which nothing is known but what it is: everything else stops first.
 fn alone(side: &Side) -> Vec<Effect> {
     vec![Effect::StopOthers(Some(side.clone())), Effect::Restore(side.unit_names()), Effect::Point(side.slot.clone())]
+}
+
+/// Where all of A runs on warm, users needn't wait for anything else.
+fn returned(facts: &Facts, settling: &Settling) -> Option<Effect> {
+    let from = facts.from.as_ref().filter(|_| settling.to == Target::From && facts.plan.warm)?;
+    let warm = facts.left_of_old(settling.begun);
+    (settling.begun > 0 && warm == from.instances()).then_some(Effect::Return(warm))
 }
 
 /// From anything up to the batches that have begun back to A.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::{Phase, UnitCount};
-use crate::model::{Code, DeploymentId, Fault, Numbers, Outcome, SlotName, UnitName};
+use crate::model::{Code, DeploymentId, Fault, InstanceName, Numbers, Outcome, SlotName, UnitName};
 
 use super::batches::{Mover, row};
 use super::effect::Effect;
@@ -24,6 +24,7 @@ pub struct Sim {
     pub fallback: Option<SlotName>,
     pub running: BTreeSet<UnitName>,
     pub route: BTreeSet<UnitName>,
+    pub standby: BTreeSet<UnitName>,
     pub gate: bool,
     /// Slots whose instances don't come up.
     pub broken: BTreeSet<SlotName>,
@@ -131,6 +132,7 @@ impl Sim {
             next: None,
             fallback: None,
             route: units.clone(),
+            standby: BTreeSet::new(),
             running: units,
             gate: true,
             broken: BTreeSet::new(),
@@ -173,14 +175,15 @@ impl Sim {
             Effect::Switch => self.point(&self.facts.to.slot.clone()),
             Effect::Point(slot) => self.point(slot),
             Effect::Route(traffic) => {
-                self.route = traffic.to.iter().map(|(unit, _)| unit.clone()).collect();
+                let units = |of: &[(UnitName, InstanceName)]| of.iter().map(|(unit, _)| unit.clone()).collect();
+                (self.route, self.standby) = (units(&traffic.to), units(&traffic.standby));
                 if !traffic.whole {
                     self.route.retain(|unit| self.running.contains(unit));
                 }
             }
             Effect::Drain(leaving) => {
-                let served = leaving.iter().find(|(unit, _)| self.route.contains(unit));
-                assert_eq!(served, None, "what still gets users can't drain: {self:?}");
+                let served = leaving.iter().find(|(unit, _)| self.route.contains(unit) || self.standby.contains(unit));
+                assert_eq!(served, None, "what still gets users, or would, can't drain: {self:?}");
             }
             Effect::Retire | Effect::Links(_) => {
                 if let Some(next) = self.next.take()
@@ -194,6 +197,13 @@ impl Sim {
                 let keep = side.iter().flat_map(Side::unit_names).collect::<Vec<_>>();
                 self.running.retain(|unit| keep.contains(unit));
                 self.route.retain(|unit| keep.contains(unit));
+            }
+            Effect::Return(to) => {
+                let up: BTreeSet<_> =
+                    to.iter().map(|(unit, _)| unit.clone()).filter(|unit| self.running.contains(unit)).collect();
+                if !up.is_empty() {
+                    (self.route, self.standby) = (up, BTreeSet::new());
+                }
             }
             Effect::Restore(units) => {
                 let sides = self.facts.from.iter().chain([&self.facts.to]);

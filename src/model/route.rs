@@ -1,9 +1,6 @@
 //! What the root helper of a route, `slotd-gate route`, is told: by its command line, which the administrator's unit
 //! holds, and by `/run/slotd/route/APP`, the set of backends that slotd wants.
 //!
-//! What the root helper of a route, `slotd-gate route`, is told: by its command line, which the administrator's unit
-//! holds, and by `/run/slotd/route/APP`, the set of backends that slotd wants.
-//!
 //! The file is gone after a boot; then the set follows from `current` and the `PORT` of its instances. Whatever the file
 //! says, the command line bounds it.
 //!
@@ -38,6 +35,10 @@ pub struct RouteFile {
     pub format: u32,
     /// Whom users are sent to; nobody is a set too.
     pub backends: Vec<RouteBackend>,
+    /// Who still runs without users, and would serve one whom none of `backends` takes: slotd is watching those, and goes
+    /// back to these if one of them ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standby: Vec<RouteBackend>,
 }
 
 /// One instance that gets users.

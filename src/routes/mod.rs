@@ -5,8 +5,6 @@
 //! `accept = "signal"` the instances themselves stand there, and are told (`signal`). On the other kinds each instance has a
 //! port of its own, and the set is what slotd last wrote (`ports`).
 
-#[cfg(test)]
-pub mod fake;
 mod haproxy;
 mod ports;
 mod signal;
@@ -80,8 +78,13 @@ pub trait Route: Clone + Send + Sync + 'static {
     fn prepare(&self) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Sends users to exactly `to`, and confirms it. If it fails with [`Code::RouteNotQuiet`] all of `to` have users, and
-    /// somebody else has, too.
-    fn switch(&self, to: &BTreeSet<Backend>) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// somebody else has, too. A user whom none of `to` takes goes to `standby` or waits, where the route can do that: the
+    /// old slot during the soak, most often nobody.
+    fn switch(
+        &self,
+        to: &BTreeSet<Backend>,
+        standby: &BTreeSet<Backend>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Waits, for at most `at_most`, until `leaving` have no users any more.
     fn drain(
@@ -197,11 +200,11 @@ impl<U: UnitControl> Route for AnyRoute<U> {
         }
     }
 
-    async fn switch(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
+    async fn switch(&self, to: &BTreeSet<Backend>, standby: &BTreeSet<Backend>) -> Result<(), Fault> {
         match self {
             AnyRoute::None(running) => running.confirm(to).await,
             AnyRoute::Socket(socket) => socket.switch(to).await,
-            AnyRoute::Ports(ports) => ports.switch(to).await,
+            AnyRoute::Ports(ports) => ports.switch(to, standby).await,
         }
     }
 
@@ -222,7 +225,7 @@ impl<U: UnitControl> Route for AnyRoute<U> {
     }
 
     async fn revert(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
-        self.switch(to).await
+        self.switch(to, &BTreeSet::new()).await
     }
 
     async fn observe(&self) -> Result<Observed, Fault> {

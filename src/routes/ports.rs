@@ -109,14 +109,16 @@ impl<U: UnitControl> OwnPorts<U> {
     }
 
     /// Users go to those of `to` that are the routed unit's; all of it has to run.
-    pub(super) async fn switch(&self, to: &BTreeSet<Backend>) -> Result<(), Fault> {
+    pub(super) async fn switch(&self, to: &BTreeSet<Backend>, standby: &BTreeSet<Backend>) -> Result<(), Fault> {
         self.running.confirm(to).await?;
         let backends = self.routed(to).map(|backend| self.resolve(backend)).collect::<Result<Vec<_>, _>>()?;
         if backends.len() > MAX_BACKENDS {
             let message = format!("{} instances, and users can be sent to {MAX_BACKENDS} at most", backends.len());
             return Err(Fault::new(Code::RouteUnsupported, message));
         }
-        let (path, file) = (self.layout.route(), RouteFile { format: ROUTE_FORMAT, backends });
+        // One without a port can't be gone back to without a start either.
+        let standby = self.routed(standby).filter_map(|backend| self.resolve(backend).ok()).collect();
+        let (path, file) = (self.layout.route(), RouteFile { format: ROUTE_FORMAT, backends, standby });
         blocking(move || durable::write_json(&path, &file).map_err(|error| error.fault())).await?;
         self.apply().await
     }

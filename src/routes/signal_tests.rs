@@ -51,11 +51,11 @@ async fn the_new_ones_accept_before_the_old_ones_are_quieted_and_twice_is_once()
     let (old, new) = (set(&["1", "worker@1"]), set(&["2", "2@2", "worker@2"]));
     assert_eq!(serving(&route).await, set(&["1"]));
     assert_eq!(route.confirm_candidate(&new).await, Ok(()));
-    assert_eq!(route.switch(&new).await, Ok(()));
+    assert_eq!(route.switch(&new, &BTreeSet::new()).await, Ok(()));
     assert_eq!(fake.calls(), ["kill SIGUSR1 web@2", "kill SIGUSR1 web@2@2", "kill SIGUSR2 web@1"]);
     assert_eq!(serving(&route).await, set(&["2", "2@2"]));
     fake.forget_calls();
-    assert_eq!(route.switch(&new).await, Ok(()));
+    assert_eq!(route.switch(&new, &BTreeSet::new()).await, Ok(()));
     assert_eq!(fake.calls(), [""; 0]);
     assert_eq!(route.revert(&old).await, Ok(()));
     assert_eq!(fake.calls(), ["kill SIGUSR1 web@1", "kill SIGUSR2 web@2", "kill SIGUSR2 web@2@2"]);
@@ -66,7 +66,7 @@ async fn the_new_ones_accept_before_the_old_ones_are_quieted_and_twice_is_once()
 async fn sets_of_both_slots_are_sets_too() {
     let fake = two_slots();
     let route = route(&fake);
-    assert_eq!(route.switch(&set(&["1", "2@2"])).await, Ok(()));
+    assert_eq!(route.switch(&set(&["1", "2@2"]), &BTreeSet::new()).await, Ok(()));
     assert_eq!(fake.calls(), ["kill SIGUSR1 web@2@2"]);
     assert_eq!(serving(&route).await, set(&["1", "2@2"]));
 }
@@ -76,7 +76,7 @@ async fn nobody_is_quieted_while_a_new_one_does_not_accept() {
     let fake = two_slots();
     fake.unit("web@2@2").ignores_signals();
     let began = tokio::time::Instant::now();
-    let fault = route(&fake).switch(&set(&["2", "2@2"])).await.expect_err("one doesn't accept");
+    let fault = route(&fake).switch(&set(&["2", "2@2"]), &BTreeSet::new()).await.expect_err("one doesn't accept");
     assert!(began.elapsed() >= SIGNAL_LIMIT && began.elapsed() < SIGNAL_LIMIT * 2);
     assert_eq!(fault.code, Code::RouteNotAccepting);
     assert_eq!(
@@ -92,7 +92,7 @@ async fn nobody_is_quieted_while_a_new_one_does_not_accept() {
 async fn an_old_one_that_does_not_get_quiet_is_told_by_name() {
     let fake = two_slots();
     fake.unit("web@1").ignores_signals();
-    let fault = route(&fake).switch(&set(&["2", "2@2"])).await.expect_err("it goes on");
+    let fault = route(&fake).switch(&set(&["2", "2@2"]), &BTreeSet::new()).await.expect_err("it goes on");
     assert_eq!(fault.code, Code::RouteNotQuiet);
     assert_eq!(fault.evidence.unit.expect("the unit").unit.as_str(), "web@1.service");
     assert_eq!(serving(&route(&fake)).await, set(&["1", "2", "2@2"]), "users are where they should be");
@@ -105,12 +105,12 @@ async fn who_never_spoke_gets_no_signal_that_it_would_die_of() {
     for silent in ["web@1", "web@2"] {
         fake.unit(silent).change(|status| status.said = None);
     }
-    let fault = route(&fake).switch(&set(&["2"])).await.expect_err("it says nothing");
+    let fault = route(&fake).switch(&set(&["2"]), &BTreeSet::new()).await.expect_err("it says nothing");
     assert_eq!(fault.code, Code::RouteNotAccepting);
     assert!(fault.message.contains("says nothing of itself, so it may not know SIGUSR1"), "{}", fault.message);
     fake.unit("web@2").change(|status| status.said = Some("accepting, with 3 workers".into()));
     let began = tokio::time::Instant::now();
-    let fault = route(&fake).switch(&set(&["2"])).await.expect_err("the old one says nothing");
+    let fault = route(&fake).switch(&set(&["2"]), &BTreeSet::new()).await.expect_err("the old one says nothing");
     assert_eq!((fault.code, began.elapsed().is_zero()), (Code::RouteNotQuiet, true));
     assert_eq!(fake.calls(), [""; 0], "both others are told nothing: one is quiet");
     assert_eq!(fake.up().len(), 6, "nobody died");
@@ -133,7 +133,7 @@ async fn one_that_restarts_is_told_again_and_one_that_ended_is_told() {
     fake.unit("web@2").ignores_signals();
     let switching = tokio::spawn({
         let route = route(&fake);
-        async move { route.switch(&set(&["2"])).await }
+        async move { route.switch(&set(&["2"]), &BTreeSet::new()).await }
     });
     tokio::time::sleep(SIGNAL_LIMIT / 2).await;
     fake.unit("web@2").says("quiet");
@@ -144,7 +144,7 @@ async fn one_that_restarts_is_told_again_and_one_that_ended_is_told() {
     fake.unit("web@1").says("quiet").ignores_signals();
     let switching = tokio::spawn({
         let route = route(&fake);
-        async move { route.switch(&set(&["1"])).await }
+        async move { route.switch(&set(&["1"]), &BTreeSet::new()).await }
     });
     tokio::time::sleep(SIGNAL_LIMIT / 2).await;
     fake.unit("web@1").dies("killed by SIGSEGV");
@@ -159,7 +159,7 @@ async fn a_watch_that_is_lost_is_made_anew() {
     fake.unit("web@2").ignores_signals();
     let switching = tokio::spawn({
         let route = route(&fake);
-        async move { route.switch(&set(&["2"])).await }
+        async move { route.switch(&set(&["2"]), &BTreeSet::new()).await }
     });
     tokio::time::sleep(SIGNAL_LIMIT / 4).await;
     fake.reload();

@@ -185,7 +185,7 @@ mod tests {
         fake.unit("web@2").runs();
         fake.unit("web@1");
         let route = route(&fake);
-        assert_eq!(route.switch(&backends("2")).await, Ok(()));
+        assert_eq!(route.switch(&backends("2"), &backends("1")).await, Ok(()));
         let fault = route.revert(&backends("1")).await.expect_err("it doesn't run");
         assert_eq!(fault.code, Code::UnitExited);
         assert_eq!(fault.message, "web@1.service should serve and is inactive/dead");

@@ -1,6 +1,7 @@
 //! What a move costs users: an app on a booted host goes from version to version under load, by slotd and by what one
 //! does without it, and all that users got is counted.
 
+pub mod back;
 pub mod canary;
 pub mod jobs;
 pub mod load;
@@ -133,6 +134,12 @@ pub fn moves(world: &World, route: &Route, program: &Program) {
     let moved = moved(world, route, program, |_, _| {});
     println!("{}", moved.counted.line(&format!("{}{}", route.name, program.name), moved.deployments));
     moved.expect(route);
+}
+
+/// The run that the first version is in.
+#[track_caller]
+pub fn run_of(world: &World) -> String {
+    world.host.ok(&format!("systemctl show -P InvocationID web@{}.service", VERSIONS[0]))
 }
 
 /// A restart without slotd.

@@ -6,9 +6,8 @@ use serde_json::Value;
 use super::load::{Counted, Load};
 use super::program::SAMPLE;
 use super::watch::Watch;
-use super::{Route, VERSIONS, app_on};
+use super::{Route, VERSIONS, app_on, run_of};
 use crate::support::workshop::{expect_exit, expect_parts};
-use crate::support::world::World;
 
 /// Has the health socket of 1.0.0 at the path of its own.
 const BORROWS_HEALTH: &str = "#!/bin/sh\nln -s /run/slots/web/1.0.0/health.sock \"$HEALTH_SOCKET\"\n\
@@ -118,23 +117,17 @@ pub fn undone(route: &Route) {
     );
 }
 
-/// What a slot that died under its users had accepted is lost with it: where a socket is shared, or HAProxy tries the next
-/// one, no more than each connection once. A port of its own, or nginx, refuses who comes until users are sent back. None of
-/// it must take long.
+/// What a slot that died under its users had accepted is lost with it, no more than each connection once. Nobody is refused,
+/// and none of it takes long.
 #[track_caller]
 fn expect_cut(route: &Route, counted: &Counted) {
     let seen = format!("{} {}", counted.client, counted.wrk);
-    if route.new.contains("--route") {
-        assert!(counted.count("gap_ms") <= MOST_GAP_MS, "{seen}");
-    }
-    if route.new.contains("nftables") || route.new.contains("nginx") {
-        return;
-    }
+    assert!(counted.count("gap_ms") <= MOST_GAP_MS, "{seen}");
     let refused = |kind: &str| counted.client[kind]["failed"]["connect"].as_u64().unwrap_or(0);
     assert_eq!((refused("new"), refused("keep_alive")), (0, 0), "{seen}");
-    // The client has eight connections of each kind, wrk has eight. HAProxy's answer in place of a cut one counts twice with
+    // The client has eight connections of each kind, wrk has eight. A proxy's answer in place of a cut one counts twice with
     // wrk: by its status, and because the connection ends there.
-    let by_wrk = if route.new.contains("haproxy") { 16 } else { 8 };
+    let by_wrk = if route.front.is_some() { 16 } else { 8 };
     assert!(counted.count("failed") <= 16 && counted.wrk_failed() <= by_wrk, "{seen}");
 }
 
@@ -176,10 +169,4 @@ pub fn undone_in_the_third_batch(route: &Route) {
     // Undone within the same bounds: (1, 0).
     let bounds = (seen["min_ready"].as_u64(), seen["max_running"].as_u64());
     assert_eq!(bounds, (Some(4), Some(5)), "{seen}");
-}
-
-/// The run that 1.0.0 is in.
-#[track_caller]
-fn run_of(world: &World) -> String {
-    world.host.ok("systemctl show -P InvocationID web@1.0.0.service")
 }

@@ -183,6 +183,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Confirm(runs) => self.confirm(runs).await,
             Effect::Retire => self.retire(context.facts).await,
             Effect::StopOthers(side) => self.stop_others(context.facts, side.as_ref()).await,
+            Effect::Return(to) => self.return_to(context.facts, to).await,
             Effect::Restore(units) => self.start_units(units, false).await,
             Effect::Point(slot) => {
                 let slot = slot.clone();

@@ -22,13 +22,22 @@ impl<U: UnitControl> Host<U> {
             return Ok(Observed::Nothing);
         }
         let traffic = &self.those_up(traffic).await?;
-        let set = backends(facts, traffic, &|instance| self.store.port(instance));
-        match self.route.switch(&set).await {
+        let backends = |traffic| backends(facts, traffic, &|instance| self.store.port(instance));
+        let (set, standby) = (backends(traffic), backends(&Traffic::of(traffic.standby.clone())));
+        match self.route.switch(&set, &standby).await {
             Ok(()) => Ok(Observed::Nothing),
             // It takes users from those who have them by now: no reason to go back to it.
             Err(fault) if fault.code == Code::RouteNotQuiet => self.end_loud(fault).await,
             Err(fault) => Err(self.side_failure(&traffic.to, fault).await),
         }
+    }
+
+    /// Sends users back to those of these that still run. Where none does, whoever has them keeps them until one is up.
+    pub(super) async fn return_to(&self, facts: &Facts, to: &[(UnitName, InstanceName)]) -> Result<Observed, Failure> {
+        let up = self.those_up(&Traffic::of(to.to_vec())).await?;
+        // All that are up are all there is, by now.
+        let up = Traffic { whole: true, ..up };
+        if up.to.is_empty() { Ok(Observed::Nothing) } else { self.route_to(facts, &up).await }
     }
 
     /// Stops an instance that goes on taking users though it was told not to.
@@ -53,7 +62,7 @@ impl<U: UnitControl> Host<U> {
 
     /// Of a mixed set those that are up: on the way back one of them may be the reason for it.
     async fn those_up(&self, traffic: &Traffic) -> Result<Traffic, Failure> {
-        let mut up = Traffic { to: Vec::new(), ..*traffic };
+        let mut up = Traffic { to: Vec::new(), ..traffic.clone() };
         for (unit, instance) in &traffic.to {
             if traffic.whole || self.status(unit).await?.is_up() {
                 up.to.push((unit.clone(), instance.clone()));
@@ -68,8 +77,7 @@ impl<U: UnitControl> Host<U> {
             // Nobody counts connections on a socket that slots share: an app ends them itself when it stops.
             return Ok(Observed::Nothing);
         }
-        let leaving = Traffic { to: leaving.to_vec(), weight: None, whole: false };
-        let set = leaving.to.iter().map(|(unit, instance)| Backend {
+        let set = leaving.iter().map(|(unit, instance)| Backend {
             port: self.store.port(instance),
             ..Backend::new(unit.clone(), instance.clone())
         });
@@ -169,7 +177,7 @@ mod tests {
         let mut to = a.instances();
         to.truncate(old as usize);
         to.extend(b.instances().into_iter().take(new as usize));
-        let set = backends(&facts, &Traffic { to, weight, whole: false }, &|_| None);
+        let set = backends(&facts, &Traffic { weight, ..Traffic::of(to) }, &|_| None);
         let of = |slot| set.iter().filter(|it| it.instance.slot == slot).map(|it| it.weight).collect();
         (of(a.slot), of(b.slot))
     }

@@ -53,14 +53,23 @@ pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result
         let set = set::read(layout, call)?;
         let backends = &set.backends;
         match &call.kind {
-            RouteKind::Nftables { port } => Table { app, port: *port, ports: call.ports, backends }.apply()?,
+            RouteKind::Nftables { port } => {
+                let (port, ports, standby) = (*port, call.ports, !set.standby.is_empty());
+                Table { app, port, ports, backends, standby }.apply()?;
+            }
             RouteKind::Haproxy { backend, socket, servers } => {
                 let states = layout.server_states();
                 Haproxy { backend, socket, servers: *servers, states, backends }.apply(systemctl)?;
             }
-            RouteKind::Nginx { include } => Nginx { include, told: layout.told_to_nginx(), backends }.apply()?,
+            RouteKind::Nginx { include } => {
+                Nginx { include, told: layout.told_to_nginx(), backends, standby: &set.standby }.apply()?;
+            }
         }
-        say(app, &format!("users are sent to {} ({})", shown(backends), said_by(&set.source)));
+        let standby = match set.standby.as_slice() {
+            [] => String::new(),
+            standby => format!("; {} stand by", shown(standby)),
+        };
+        say(app, &format!("users are sent to {}{standby} ({})", shown(backends), said_by(&set.source)));
         Ok(())
     };
     match apply() {

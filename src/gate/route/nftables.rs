@@ -10,6 +10,11 @@
 //! The instances' own ports are closed to the outside, whole range, so that a candidate gets no users before the switch;
 //! what was redirected carries `ct status dnat`. A host's own filter sees the redirected connection with the instance's
 //! port, and no table can overrule another one's drop: that filter has to accept `ct status dnat`.
+//!
+//! A client whose first packet got no answer (a full queue) repeats it, and conntrack sends the repetition where the first
+//! one went, though that instance may have left the set and stopped by then. Its refusal is kept from the client: conntrack
+//! forgets the connection by it all the same, so that the next repetition goes by the rules. The same holds for an instance
+//! of the set that ends while another one stands by: slotd is about to send users there.
 
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
@@ -37,6 +42,8 @@ pub struct Table<'a> {
     pub ports: PortRange,
     /// Whom users are sent to; nobody: they are refused.
     pub backends: &'a [RouteBackend],
+    /// Whether somebody stands by, so that who finds none of `backends` is to wait.
+    pub standby: bool,
 }
 
 /// Why a table isn't in force.
@@ -85,6 +92,10 @@ impl Table<'_> {
                 format!("fib daddr type local tcp dport {port} redirect to :numgen inc mod {all} map {{ {map} }}")
             }
         };
+        let told = match self.told().as_slice() {
+            [] => String::new(),
+            told => format!("tcp sport != {{ {} }} ", told.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
+        };
         // Where table and chains are there already, the first part says what is so.
         format!(
             "table inet {name} {{
@@ -96,6 +107,9 @@ impl Table<'_> {
     }}
     chain input {{
         type filter hook input priority filter - 10; policy accept;
+    }}
+    chain refusals {{
+        type filter hook output priority filter - 10; policy accept;
     }}
 }}
 flush table inet {name}
@@ -113,9 +127,20 @@ table inet {name} {{
         ct status dnat accept
         tcp dport {ports} drop
     }}
+    # RFC 9293, 3.5.2: only the refusal of a first packet has the sequence number 0.
+    chain refusals {{
+        tcp sport {ports} {told}ct status dnat tcp flags & (rst | ack) == rst | ack tcp sequence 0 drop
+    }}
 }}
 "
         )
+    }
+
+    /// The instances' ports whose refusals reach users.
+    fn told(&self) -> Vec<u16> {
+        let mut told: Vec<u16> = self.backends.iter().filter(|_| !self.standby).map(|backend| backend.port).collect();
+        told.sort_unstable();
+        told
     }
 
     /// The shares as whole turns, as few as may be.
@@ -141,7 +166,7 @@ table inet {name} {{
         for chain in ["prerouting", "output"] {
             let found: Vec<(Option<u64>, Turns)> = rules(chain)
                 .filter_map(|expr| {
-                    let port = expr.iter().find_map(|it| dport(it)?.as_u64());
+                    let port = expr.iter().find_map(|it| port_of(it, "dport")?.1.as_u64());
                     Some((port, expr.iter().find_map(|it| redirected(&it["redirect"]["port"]))?))
                 })
                 .collect();
@@ -151,25 +176,39 @@ table inet {name} {{
                 return Err(format!("chain {chain} has {found:?}, and should have {wanted:?}"));
             }
         }
-        let range = [u64::from(*self.ports.all().start()), u64::from(*self.ports.all().end())];
-        let drops = |expr: &Vec<Value>| expr.iter().any(|it| it.get("drop").is_some());
-        let closed = rules("input").filter(|expr| drops(expr)).filter_map(|expr| expr.iter().find_map(dport));
-        let ends = |it: &Value| {
-            // One port alone is listed as a number.
-            let ends = it["range"].as_array().map(|ends| ends.iter().map(Value::as_u64).collect());
-            ends.unwrap_or_else(|| vec![it.as_u64(); 2]) == range.map(Some)
+        let drops = |expr: &&Vec<Value>| expr.iter().any(|it| it.get("drop").is_some());
+        let dropped = |chain, field: &str| -> Vec<Vec<(bool, Vec<u64>)>> {
+            let of = |it: &Value| port_of(it, field).map(|(is, right)| (is, ports(right)));
+            rules(chain).filter(drops).map(|expr| expr.iter().filter_map(of).collect()).collect()
         };
-        match closed.filter(|it| ends(it)).count() {
-            1 => Ok(()),
-            _ => Err(format!("chain input doesn't close {} to the outside", self.ports)),
+        let mut range = vec![u64::from(*self.ports.all().start()), u64::from(*self.ports.all().end())];
+        // One port alone is listed as a number.
+        range.dedup();
+        if dropped("input", "dport") != [[(true, range.clone())]] {
+            return Err(format!("chain input doesn't close {} to the outside", self.ports));
+        }
+        let told: Vec<u64> = self.told().into_iter().map(u64::from).collect();
+        let kept = [(true, range), (false, told)].into_iter().filter(|(_, ports)| !ports.is_empty());
+        match dropped("refusals", "sport") == [kept.collect::<Vec<_>>()] {
+            true => Ok(()),
+            false => Err(format!("chain refusals doesn't keep those of {} that it should", self.ports)),
         }
     }
 }
 
-/// The right side of `tcp dport …`.
-fn dport(expression: &Value) -> Option<&Value> {
+/// Of a match on this field of TCP: whether it is for what is equal, and to what.
+fn port_of<'a>(expression: &'a Value, field: &str) -> Option<(bool, &'a Value)> {
     let matched = &expression["match"];
-    (matched["left"]["payload"]["field"] == "dport").then_some(&matched["right"])
+    (matched["left"]["payload"]["field"] == field).then(|| (matched["op"] == "==", &matched["right"]))
+}
+
+/// A port, the ends of a range, or the members of a set, in their order.
+fn ports(value: &Value) -> Vec<u64> {
+    let many = value["range"].as_array().or(value["set"].as_array());
+    let mut ports: Vec<u64> =
+        many.map_or(std::slice::from_ref(value), Vec::as_slice).iter().filter_map(Value::as_u64).collect();
+    ports.sort_unstable();
+    ports
 }
 
 /// Where `redirect to :…` leads.
@@ -234,7 +273,7 @@ mod tests {
     fn with<T>(weights: &[u32], look: impl Fn(Table<'_>) -> T) -> T {
         let (app, backends) = ("my-app".parse().expect("app"), backends(weights));
         let ports = PortRange::new(20000, 20099).expect("a range");
-        look(Table { app: &app, port: 8080, ports, backends: &backends })
+        look(Table { app: &app, port: 8080, ports, backends: &backends, standby: false })
     }
 
     #[test]
@@ -264,21 +303,39 @@ mod tests {
         assert!(!with(&[], |table| table.ruleset()).contains("redirect"));
     }
 
+    #[test]
+    fn refusals_reach_users_only_from_those_that_serve_while_nobody_stands_by() {
+        let silent = |weights: &[u32], standby| {
+            let text = with(weights, |table| Table { standby, ..table }.ruleset());
+            let line = text.lines().find(|line| line.contains(" dnat tcp flags ")).expect("a rule");
+            line.trim().split(" ct status").next().expect("ports").to_owned()
+        };
+        assert_eq!(silent(&[1, 1], false), "tcp sport 20000-20099 tcp sport != { 20000, 20001 }");
+        assert_eq!(silent(&[1, 1], true), "tcp sport 20000-20099");
+        assert_eq!(silent(&[], false), "tcp sport 20000-20099");
+    }
+
     /// As nft 1.0.6 and 1.1.3 list it, with what isn't looked at left out.
-    fn listing(redirect: &str, closed: &str) -> String {
-        let rule = |chain: &str, field: &str, right: &str, verdict: &str| {
+    fn listing(redirect: &str, closed: &str, told: &str) -> String {
+        let matched = |op: &str, field: &str, right: &str| {
             format!(
-                r#"{{"rule":{{"chain":"{chain}","expr":[{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp",
-                "field":"{field}"}}}},"right":{right}}}}},{verdict}]}}}}"#
+                r#"{{"match":{{"op":"{op}","left":{{"payload":{{"protocol":"tcp","field":"{field}"}}}},"right":{right}}}}}"#
             )
         };
-        let redirect = format!(r#"{{"redirect":{{"port":{redirect}}}}}"#);
+        let rule = |chain: &str, expr: &str| format!(r#"{{"rule":{{"chain":"{chain}","expr":[{expr}]}}}}"#);
+        let redirect = format!(r#"{},{{"redirect":{{"port":{redirect}}}}}"#, matched("==", "dport", "8080"));
+        let drop = r#"{"drop":null}"#;
+        let (closed, told) = (
+            format!("{},{drop}", matched("==", "dport", closed)),
+            format!("{},{},{drop}", matched("==", "sport", r#"{"range":[20000,20099]}"#), matched("!=", "sport", told)),
+        );
         format!(
-            r#"{{"nftables":[{{"metainfo":{{}}}},{},{},{},{}]}}"#,
-            rule("prerouting", "dport", "8080", &redirect),
-            rule("output", "dport", "8080", &redirect),
-            r#"{"rule":{"chain":"input","expr":[{"match":{"left":{"meta":{"key":"iif"}}}},{"accept":null}]}}"#,
-            rule("input", "dport", closed, r#"{"drop":null}"#),
+            r#"{{"nftables":[{{"metainfo":{{}}}},{},{},{},{},{}]}}"#,
+            rule("prerouting", &redirect),
+            rule("output", &redirect),
+            rule("input", r#"{"match":{"left":{"meta":{"key":"iif"}}}},{"accept":null}"#),
+            rule("input", &closed),
+            rule("refusals", &told),
         )
     }
 
@@ -286,17 +343,19 @@ mod tests {
     fn what_is_listed_is_compared() {
         let map = r#"{"map":{"key":{"numgen":{}},"data":{"set":[[3,20001],[{"range":[0,2]},20000]]}}}"#;
         let range = r#"{"range":[20000,20099]}"#;
+        let (one, two) = ("20000", r#"{"set":[20001,20000]}"#);
         let judge = |weights: &[u32], text: &str| with(weights, |table| table.is_what_is_listed(text));
-        assert_eq!(judge(&[3, 1], &listing(map, range)), Ok(()));
-        assert_eq!(judge(&[1], &listing("20000", range)), Ok(()));
+        assert_eq!(judge(&[3, 1], &listing(map, range, two)), Ok(()));
+        assert_eq!(judge(&[1], &listing(one, range, one)), Ok(()));
         for (weights, text, words) in [
-            (&[3, 2][..], listing(map, range), "chain prerouting has"),
-            (&[], listing(map, range), "chain prerouting has"),
-            (&[1], listing("20001", range), "chain prerouting has"),
-            (&[1], listing("20000", "20000"), "doesn't close 20000-20099"),
-            (&[1], listing("20000", range).replacen("8080", "8081", 1), "chain prerouting has"),
-            (&[1], listing("20000", range).replace("\"output\"", "\"other\""), "chain output has"),
-            (&[1], listing("20000", range).replace("\"drop\"", "\"accept\""), "doesn't close"),
+            (&[3, 2][..], listing(map, range, two), "chain prerouting has"),
+            (&[], listing(map, range, two), "chain prerouting has"),
+            (&[1], listing("20001", range, one), "chain prerouting has"),
+            (&[1], listing(one, one, one), "doesn't close 20000-20099"),
+            (&[1], listing(one, range, two), "chain refusals doesn't keep those of 20000-20099"),
+            (&[1], listing(one, range, one).replacen("8080", "8081", 1), "chain prerouting has"),
+            (&[1], listing(one, range, one).replace("\"output\"", "\"other\""), "chain output has"),
+            (&[1], listing(one, range, one).replace("\"drop\"", "\"accept\""), "doesn't close"),
             (&[1], "{}".to_owned(), "no list"),
         ] {
             let error = judge(weights, &text).expect_err(words);

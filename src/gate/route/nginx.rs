@@ -4,6 +4,9 @@
 //! nginx is then told to reload by its own command, not through its unit: that is ordered after the helper's, so a job of
 //! it would wait for this very run. The run ends when none of the workers that had the old file takes new connections any
 //! more, so that from then on who was taken out only becomes less.
+//!
+//! Who stands by is a backup server: a request that none of the others takes is passed to it at once. For that the others
+//! are never left out for a while after a failure (`max_fails`): users go to the new slot as long as it takes them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +40,8 @@ pub struct Nginx<'a> {
     pub told: PathBuf,
     /// Whom users are sent to.
     pub backends: &'a [RouteBackend],
+    /// Who gets a request that none of these takes.
+    pub standby: &'a [RouteBackend],
 }
 
 /// Why it doesn't do it.
@@ -65,10 +70,20 @@ pub enum NginxError {
 impl Nginx<'_> {
     /// Brings file and process to the set. One that doesn't run will find its file.
     pub fn apply(&self) -> Result<(), NginxError> {
-        let text = self.text();
+        match self.bring(&self.text()) {
+            // Some ways to choose a server (ip_hash, hash, random) know no backup.
+            Err(NginxError::Refused(_)) if !self.standby.is_empty() => {
+                let alone = Nginx { standby: &[], told: self.told.clone(), ..*self };
+                alone.bring(&alone.text())
+            }
+            other => other,
+        }
+    }
+
+    fn bring(&self, text: &str) -> Result<(), NginxError> {
         let before = file::read(self.include).map_err(NginxError::File)?;
-        if before.as_deref() != Some(&*text) {
-            file::replace(self.include, &text).map_err(NginxError::File)?;
+        if before.as_deref() != Some(text) {
+            file::replace(self.include, text).map_err(NginxError::File)?;
         }
         let back = |error| {
             if let Some(before) = &before
@@ -84,16 +99,20 @@ impl Nginx<'_> {
             tested => tested.map_err(back)?,
         }
         let told = file::read(&self.told).map_err(NginxError::File)?;
-        if let Some(master) = master().filter(|_| told.as_deref() != Some(&*text)) {
+        if let Some(master) = master().filter(|_| told.as_deref() != Some(text)) {
             reload(master).map_err(back)?;
         }
-        file::replace(&self.told, &text).map_err(NginxError::File)
+        file::replace(&self.told, text).map_err(NginxError::File)
     }
 
     fn text(&self) -> String {
         let mut text = String::from("# Written by slotd-gate route, and included in an upstream.\n");
         for RouteBackend { instance, port, weight } in self.backends {
-            text.push_str(&format!("server 127.0.0.1:{port} weight={weight}; # {instance}\n"));
+            let always = if self.standby.is_empty() { "" } else { " max_fails=0" };
+            text.push_str(&format!("server 127.0.0.1:{port} weight={weight}{always}; # {instance}\n"));
+        }
+        for RouteBackend { instance, port, .. } in self.standby {
+            text.push_str(&format!("server 127.0.0.1:{port} backup; # {instance}\n"));
         }
         if self.backends.is_empty() {
             // An upstream without any server is an error.
@@ -164,19 +183,23 @@ mod tests {
 
     #[test]
     fn an_upstream_is_never_without_a_server() {
-        let text = |backends: &[RouteBackend]| {
-            Nginx { include: Path::new("/x"), told: PathBuf::new(), backends }
+        let text = |backends: &[RouteBackend], standby: &[RouteBackend]| {
+            Nginx { include: Path::new("/x"), told: PathBuf::new(), backends, standby }
                 .text()
                 .lines()
                 .skip(1)
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(text(&[]), ["server 127.0.0.1:1 down; # nobody"]);
+        assert_eq!(text(&[], &[]), ["server 127.0.0.1:1 down; # nobody"]);
         let backend = |name: &str, port, weight| RouteBackend { instance: name.parse().expect("a name"), port, weight };
         assert_eq!(
-            text(&[backend("1+b", 20000, 1), backend("1+b@2", 20001, 3)]),
+            text(&[backend("1+b", 20000, 1), backend("1+b@2", 20001, 3)], &[]),
             ["server 127.0.0.1:20000 weight=1; # 1+b", "server 127.0.0.1:20001 weight=3; # 1+b@2"]
+        );
+        assert_eq!(
+            text(&[backend("2", 20002, 1)], &[backend("1", 20000, 1)]),
+            ["server 127.0.0.1:20002 weight=1 max_fails=0; # 2", "server 127.0.0.1:20000 backup; # 1"]
         );
     }
 }

@@ -3,6 +3,7 @@
 //! Both belong to slotd, and the helper is root: what is read has a bound, no link but `current` is followed, and a port
 //! outside of the range that the administrator's unit names is refused.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const MAX_ENV_BYTES: u64 = 4 << 20;
 pub struct Set {
     /// In the order of their names.
     pub backends: Vec<RouteBackend>,
+    /// Who would serve one whom none of them takes, in that order; only slotd names any.
+    pub standby: Vec<RouteBackend>,
     /// Who says so.
     pub source: Source,
 }
@@ -90,10 +93,10 @@ pub enum SetError {
 /// Reads it.
 pub fn read(layout: &Layout, call: &RouteCall) -> Result<Set, SetError> {
     let set = match wanted(&layout.route())? {
-        Some(backends) => Set { backends, source: Source::Slotd },
+        Some(RouteFile { backends, standby, .. }) => Set { backends, standby, source: Source::Slotd },
         None => live(layout, &call.template)?,
     };
-    for RouteBackend { instance, port, .. } in &set.backends {
+    for RouteBackend { instance, port, .. } in set.backends.iter().chain(&set.standby) {
         if !call.ports.contains(*port) {
             return Err(SetError::Range { instance: instance.clone(), port: *port, ports: call.ports });
         }
@@ -101,8 +104,8 @@ pub fn read(layout: &Layout, call: &RouteCall) -> Result<Set, SetError> {
     Ok(set)
 }
 
-/// slotd's file; `None` where there is none.
-fn wanted(path: &Path) -> Result<Option<Vec<RouteBackend>>, SetError> {
+/// slotd's file, its lists in order; `None` where there is none.
+fn wanted(path: &Path) -> Result<Option<RouteFile>, SetError> {
     let wrong = |what: String| SetError::File { path: path.to_owned(), what };
     let file = match rustix::fs::open(path, PLAIN, Mode::empty()) {
         Ok(file) => file,
@@ -111,30 +114,32 @@ fn wanted(path: &Path) -> Result<Option<Vec<RouteBackend>>, SetError> {
     };
     let read = read_bounded(File::from(file), MAX_SET_BYTES)
         .and_then(|bytes| serde_json::from_slice::<RouteFile>(&bytes).map_err(io::Error::from));
-    let RouteFile { format, mut backends } = read.map_err(|error| wrong(error.to_string()))?;
+    let RouteFile { format, mut backends, mut standby } = read.map_err(|error| wrong(error.to_string()))?;
     if format != ROUTE_FORMAT {
         return Err(wrong(format!("its format is {format}, this slotd-gate reads {ROUTE_FORMAT}")));
     }
-    if backends.len() > MAX_BACKENDS {
-        return Err(wrong(format!("{} backends, and {MAX_BACKENDS} are the most", backends.len())));
+    for some in [&mut backends, &mut standby] {
+        if some.len() > MAX_BACKENDS {
+            return Err(wrong(format!("{} backends, and {MAX_BACKENDS} are the most", some.len())));
+        }
+        some.sort();
     }
-    if let Some(bad) = backends.iter().find(|it| !(1..=MAX_WEIGHT).contains(&it.weight)) {
+    let all = || backends.iter().chain(&standby);
+    if let Some(bad) = all().find(|it| !(1..=MAX_WEIGHT).contains(&it.weight)) {
         return Err(wrong(format!("{} has the weight {}, and 1 to {MAX_WEIGHT} are some", bad.instance, bad.weight)));
     }
-    backends.sort();
-    let same = |pair: &[RouteBackend]| pair[0].instance == pair[1].instance;
-    let mut ports: Vec<u16> = backends.iter().map(|backend| backend.port).collect();
-    ports.sort_unstable();
-    if backends.windows(2).any(same) || ports.windows(2).any(|pair| pair[0] == pair[1]) {
+    let instances: BTreeSet<&InstanceName> = all().map(|backend| &backend.instance).collect();
+    let ports: BTreeSet<u16> = all().map(|backend| backend.port).collect();
+    if instances.len() < all().count() || ports.len() < all().count() {
         return Err(wrong("an instance or a port stands there twice".to_owned()));
     }
-    Ok(Some(backends))
+    Ok(Some(RouteFile { format, backends, standby }))
 }
 
 /// The instances of the live slot, each with the same share.
 fn live(layout: &Layout, template: &Template) -> Result<Set, SetError> {
     let Some(live) = current::read(layout)? else {
-        return Ok(Set { backends: Vec::new(), source: Source::Nothing });
+        return Ok(Set { backends: Vec::new(), standby: Vec::new(), source: Source::Nothing });
     };
     let counted = live.units.iter().find(|unit| unit.name == *template);
     let counted = counted.ok_or_else(|| SetError::Template { slot: live.slot.clone(), template: template.clone() })?;
@@ -143,7 +148,7 @@ fn live(layout: &Layout, template: &Template) -> Result<Set, SetError> {
         None => Err(SetError::NoPort(instance)),
     };
     let backends = live.slot.instances(counted.instances).into_iter().map(backend).collect::<Result<_, _>>()?;
-    Ok(Set { backends, source: Source::Current(live.slot) })
+    Ok(Set { backends, standby: Vec::new(), source: Source::Current(live.slot) })
 }
 
 /// The port of an instance, by a path on which no link is followed.
@@ -197,7 +202,10 @@ mod tests {
     fn slotds_file_counts_and_without_one_current_does() {
         let world = World::new();
         let read = || read(&world.layout(), &call());
-        assert_eq!(read().expect("nothing deployed"), Set { backends: vec![], source: Source::Nothing });
+        assert_eq!(
+            read().expect("nothing deployed"),
+            Set { backends: vec![], standby: vec![], source: Source::Nothing }
+        );
         world.deploy("1.4.2+b5", &[("worker@", 1), ("web@", 2)]);
         write_env(&world, "1.4.2@bb5", "PORT=\"20003\"\n");
         write_env(&world, "1.4.2@bb5@2", "A=\"\"\nPORT=\"20001\"\n");
@@ -211,6 +219,14 @@ mod tests {
         assert_eq!((set.source.clone(), shown(&set)), (Source::Slotd, vec!["2@2 20009 3".to_owned()]));
         write_set(&world, r#"{"format":1,"backends":[]}"#);
         assert_eq!(shown(&read().expect("nobody is a set")), [""; 0]);
+        let both = |a, b| format!(r#"{{"format":1,"backends":[{a}],"standby":[{b}]}}"#);
+        write_set(&world, &both(backend("2", 20009), backend("1", 20008)));
+        let set = read().expect("a set");
+        assert_eq!((shown(&set), set.standby.len(), set.standby[0].port), (vec!["2 20009 3".to_owned()], 1, 20008));
+        write_set(&world, &both(backend("2", 20009), backend("1", 20009)));
+        assert!(read().expect_err("nobody stands by for himself").to_string().contains("twice"));
+        write_set(&world, &both(backend("2", 20009), backend("1", 20010)));
+        assert!(read().expect_err("not the app's").to_string().contains("outside of 20000-20009"));
     }
 
     #[test]

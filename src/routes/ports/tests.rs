@@ -53,21 +53,48 @@ impl Site {
 
 const HELPER: &str = "slotd-route@web.service";
 
+const NOBODY: BTreeSet<Backend> = BTreeSet::new();
+
 #[tokio::test]
 async fn a_switch_writes_the_set_and_has_the_helper_apply_it() {
     let site = Site::new(8080, "20000-20099");
     assert_eq!(site.route.observe().await, Ok(Observed { set: RouteSet::Current, trouble: None }));
     let (one, two) = (site.runs("1", 20003), site.runs("2", 20004));
-    assert_eq!(site.route.switch(&BTreeSet::from([one.clone(), two.clone()])).await, Ok(()));
+    assert_eq!(site.route.switch(&BTreeSet::from([one.clone(), two.clone()]), &NOBODY).await, Ok(()));
     let file: RouteFile = serde_json::from_str(&site.file()).expect("a set");
     assert_eq!(file.backends.iter().map(|it| it.port).collect::<Vec<_>>(), [20003, 20004]);
     let resolved = Backend { port: Some(20003), ..one.clone() };
     assert_eq!(site.route.revert(&BTreeSet::from([one])).await, Ok(()));
     let seen = site.route.observe().await.expect("a look");
     assert_eq!(seen, Observed { set: RouteSet::These(BTreeSet::from([resolved])), trouble: None });
-    assert_eq!(site.route.switch(&BTreeSet::new()).await, Ok(()), "nobody is a set");
+    assert_eq!(site.route.switch(&NOBODY, &NOBODY).await, Ok(()), "nobody is a set");
     assert_eq!(site.units.calls(), vec!["reload slotd-route@web"; 3]);
     assert!(site.file().contains("\"backends\": []"));
+}
+
+#[tokio::test]
+async fn who_stands_by_is_named_beside_the_set_until_a_switch_without() {
+    let site = Site::new(8080, "20000-20099");
+    let (old, new) = (site.runs("1", 20003), site.runs("2", 20004));
+    let stands_by = || {
+        let file: RouteFile = serde_json::from_str(&site.file()).expect("a set");
+        file.standby.iter().map(|it| it.port).collect::<Vec<_>>()
+    };
+    let portless = site.runs("0", 0);
+    let standby = BTreeSet::from([old.clone(), portless]);
+    assert_eq!(site.route.switch(&BTreeSet::from([new.clone()]), &standby).await, Ok(()));
+    assert_eq!(stands_by(), [20003], "one without a port can't");
+    let resolved = Backend { port: Some(20004), ..new.clone() };
+    assert_eq!(site.route.observe().await.expect("a look").set, RouteSet::These(BTreeSet::from([resolved])));
+    site.units.unit("web@1").is_stopped_by_hand();
+    assert_eq!(
+        site.route.switch(&BTreeSet::from([new.clone()]), &standby).await,
+        Ok(()),
+        "only users need somebody up"
+    );
+    assert_eq!(site.route.switch(&BTreeSet::from([new]), &NOBODY).await, Ok(()));
+    assert_eq!(stands_by(), [0u16; 0]);
+    assert!(!site.file().contains("standby"), "as an earlier helper knows it: {}", site.file());
 }
 
 #[tokio::test]
@@ -76,10 +103,10 @@ async fn units_beside_the_routed_one_get_no_users() {
     let one = site.runs("1", 20003);
     site.units.unit("worker@1").runs();
     let worker = Backend { unit: UnitName::new("worker@1.service"), ..one.clone() };
-    assert_eq!(site.route.switch(&BTreeSet::from([one, worker.clone()])).await, Ok(()));
+    assert_eq!(site.route.switch(&BTreeSet::from([one, worker.clone()]), &NOBODY).await, Ok(()));
     assert_eq!(site.file().matches("\"port\": 20003").count(), 1, "{}", site.file());
     site.units.unit("worker@1").is_stopped_by_hand();
-    let fault = site.route.switch(&BTreeSet::from([worker])).await.expect_err("it is down");
+    let fault = site.route.switch(&BTreeSet::from([worker]), &NOBODY).await.expect_err("it is down");
     assert_eq!(fault.code, Code::UnitExited);
 }
 
@@ -88,10 +115,10 @@ async fn who_does_not_run_or_has_no_port_gets_no_users() {
     let site = Site::new(8080, "20000-20099");
     let one = site.runs("1", 20003);
     site.units.unit("web@1").is_stopped_by_hand();
-    let fault = site.route.switch(&BTreeSet::from([one])).await.expect_err("it is down");
+    let fault = site.route.switch(&BTreeSet::from([one]), &NOBODY).await.expect_err("it is down");
     assert_eq!(fault.code, Code::UnitExited);
     let two = site.runs("2", 0);
-    let fault = site.route.switch(&BTreeSet::from([two])).await.expect_err("no port");
+    let fault = site.route.switch(&BTreeSet::from([two]), &NOBODY).await.expect_err("no port");
     assert_eq!((fault.code, fault.message.as_str()), (Code::RouteUnsupported, "instance 2 has no port of its own"));
     assert_eq!((site.file(), site.units.calls()), (String::new(), vec![]));
 }
@@ -102,13 +129,13 @@ async fn a_helper_that_fails_is_told_in_its_own_words() {
     let one = site.runs("1", 20003);
     site.units.unit(HELPER).is_stopped_by_hand().writes("slotd-gate: web: nft refuses: no").runs();
     site.units.unit(HELPER).reload_ends(JobResult::Failed);
-    let fault = site.route.switch(&BTreeSet::from([one.clone()])).await.expect_err("it failed");
+    let fault = site.route.switch(&BTreeSet::from([one.clone()]), &NOBODY).await.expect_err("it failed");
     assert_eq!(fault.code, Code::RouteHelper);
     assert!(fault.message.contains("its last run failed: web: nft refuses: no; see: systemctl"), "{}", fault.message);
     assert_eq!(fault.evidence.journal.len(), 1);
     let seen = site.route.observe().await.expect("a look");
     assert_eq!(seen.trouble.expect("trouble").code, Code::RouteHelper, "though the unit is active");
-    assert_eq!(site.route.switch(&BTreeSet::from([one])).await, Ok(()));
+    assert_eq!(site.route.switch(&BTreeSet::from([one]), &NOBODY).await, Ok(()));
     assert_eq!(site.route.observe().await.expect("a look").trouble, None);
     site.units.unit(HELPER).is_stopped_by_hand();
     let trouble = site.route.observe().await.expect("a look").trouble.expect("trouble");
@@ -120,7 +147,7 @@ async fn prepare_refuses_what_can_not_work() {
     let site = Site::new(8080, "20000-20099");
     assert_eq!(site.route.prepare().await, Ok(()));
     let one = site.runs("1", 20200);
-    site.route.switch(&BTreeSet::from([one])).await.expect("the helper would refuse it");
+    site.route.switch(&BTreeSet::from([one]), &NOBODY).await.expect("the helper would refuse it");
     let fault = site.route.prepare().await.expect_err("no way back");
     assert!(fault.code == Code::RouteUnsupported && fault.message.contains("port 20200, outside"), "{fault:?}");
     site.units.unit(HELPER).is_masked();
