@@ -272,9 +272,11 @@ fn settle_waits_out_a_hold_and_restarts_what_slotd_left() {
 
 /// What nft lists once port 8080 leads to port 20001.
 const LISTED: &str = r#"{"nftables":[
-    {"rule":{"chain":"prerouting","expr":[{"match":{"left":{"payload":{"field":"dport"}},"right":8080}},{"redirect":{"port":20001}}]}},
-    {"rule":{"chain":"output","expr":[{"match":{"left":{"payload":{"field":"dport"}},"right":8080}},{"redirect":{"port":20001}}]}},
-    {"rule":{"chain":"input","expr":[{"match":{"left":{"payload":{"field":"dport"}},"right":{"range":[20000,20099]}}},{"drop":null}]}}
+    {"rule":{"chain":"prerouting","expr":[{"match":{"op":"==","left":{"payload":{"field":"dport"}},"right":8080}},{"redirect":{"port":20001}}]}},
+    {"rule":{"chain":"output","expr":[{"match":{"op":"==","left":{"payload":{"field":"dport"}},"right":8080}},{"redirect":{"port":20001}}]}},
+    {"rule":{"chain":"input","expr":[{"match":{"op":"==","left":{"payload":{"field":"dport"}},"right":{"range":[20000,20099]}}},{"drop":null}]}},
+    {"rule":{"chain":"refusals","expr":[{"match":{"op":"==","left":{"payload":{"field":"sport"}},"right":{"range":[20000,20099]}}},
+        {"match":{"op":"!=","left":{"payload":{"field":"sport"}},"right":{"set":[20001]}}},{"drop":null}]}}
 ]}"#;
 
 const ROUTE: &str = "route web nftables --port 8080 --ports 20000-20099 web@";
