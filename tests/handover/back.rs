@@ -1,11 +1,12 @@
 //! Going back to a slot that was kept warm, as users see it: from the operator's word until the old slot has them all.
 
 use super::program::SAMPLE;
-use super::{Route, VERSIONS, app_on, deployments, run_of};
+use super::{Route, VERSIONS, app_on, run_of, wanted};
 use crate::support::host::shown;
 use crate::support::workshop::expect_exit;
 
-/// The most times, for each takes a whole deployment.
+/// Times unless the environment says, and the most: each takes a whole deployment.
+const FEW: u32 = 5;
 const MOST: u32 = 50;
 
 /// Where going back is a switch, it takes no longer than this; nginx has to be reloaded.
@@ -42,7 +43,7 @@ pub fn goes_back(route: &Route) {
     let [old, new] = VERSIONS;
     let second = SAMPLE.release(&world, new);
     let run = run_of(&world);
-    let times = deployments(MOST);
+    let times = wanted().unwrap_or(FEW).min(MOST);
     let took = (1..=times).map(|time| {
         let moved = match time {
             1 => world.slotctl(&format!("deploy {second} --app web --no-wait")),

@@ -2,8 +2,8 @@
 //!
 //! In the administrator's configuration they have weight 0 and no port that counts, so one that no instance has gets
 //! nobody. What they are to be stands in a file in HAProxy's own format of server states, which it loads at each start and
-//! reload; a running one is told over its runtime socket. The file first: a reload in between loads what is wanted. A
-//! reload that had begun before may have read the old file; then the new process is told, too.
+//! reload; a running one is told over its runtime socket. The file first: a reload that begins later loads what is wanted.
+//! One that had begun before may have read the old file: it is waited for before anybody is told, so that the new process is.
 //!
 //! A server keeps its port while it has weight 0, so that what is open goes on and can be counted.
 
@@ -108,6 +108,7 @@ type Servers = BTreeMap<u16, Server>;
 impl Haproxy<'_> {
     /// Brings file and process to the set, and reads the process back. One that doesn't run will find its file.
     pub fn apply(&self, systemctl: &Systemctl) -> Result<(), HaproxyError> {
+        let mut last = HaproxyError::Reloading;
         for _ in 0..ROUNDS {
             let Some(now) = self.look(systemctl)? else {
                 let fresh = Server { port: NO_PORT, weight: 0, admin: 0, used: 0 };
@@ -116,26 +117,21 @@ impl Haproxy<'_> {
             };
             let wanted = self.wanted(&now)?;
             self.write(&wanted)?;
+            if was_reloading(systemctl)? {
+                continue;
+            }
             let commands = self.commands(&now, &wanted);
             if !commands.is_empty() {
                 self.ask(&commands.join(";"))?;
             }
-            let seen = self.look(systemctl)?;
-            if is_reloading(systemctl)? {
-                wait_for(RELOAD_LIMIT, || match is_reloading(systemctl) {
-                    Ok(true) => None,
-                    other => Some(other),
-                })
-                .ok_or(HaproxyError::Reloading)??;
-                continue;
-            }
-            return match seen {
-                Some(seen) => self.compare(&seen, &wanted),
-                // It ended meanwhile, and will find its file.
-                None => Ok(()),
+            last = match self.look(systemctl)?.map(|seen| self.compare(&seen, &wanted)) {
+                // It may be another process by now than the one that was looked at first.
+                Some(Err(differs)) => differs,
+                // One that ended meanwhile will find its file.
+                Some(Ok(())) | None => return Ok(()),
             };
         }
-        Err(HaproxyError::Reloading)
+        Err(last)
     }
 
     /// The servers as the running process has them; `None` where none runs.
@@ -278,6 +274,19 @@ fn number(name: &str) -> Option<u16> {
 
 fn is_up(systemctl: &Systemctl) -> Result<bool, SystemctlError> {
     Ok(systemctl.show(&[UnitName::new(UNIT)])?.iter().any(|seen| seen.is_up()))
+}
+
+/// Whether a reload was at work, which has ended by now.
+fn was_reloading(systemctl: &Systemctl) -> Result<bool, HaproxyError> {
+    if !is_reloading(systemctl)? {
+        return Ok(false);
+    }
+    let over = || match is_reloading(systemctl) {
+        Ok(true) => None,
+        other => Some(other),
+    };
+    wait_for(RELOAD_LIMIT, over).ok_or(HaproxyError::Reloading)??;
+    Ok(true)
 }
 
 /// Whether a reload is at work. One that is only queued waits for this helper, and will read the new file.
