@@ -131,7 +131,7 @@ fn a_request_that_is_open_at_the_end_is_a_failure() {
 fn a_refused_connection_is_a_failure_and_is_not_tried_without_end() {
     let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
     let report = Client::start(free, &["--new", "1", "--keep-alive", "1", "--time", "300ms"]).rest();
-    let refused = |kind: &str| report[kind]["failed"]["connect"].as_u64().expect("a number");
+    let refused = |kind: &str| report[kind]["failed"]["refused"].as_u64().expect("a number");
     assert!(refused("new") > 0 && refused("keep_alive") > 0, "{report}");
     assert!(refused("new") <= 31, "a pause follows each: {report}");
 }

@@ -29,7 +29,9 @@ pub struct Server {
 /// What became of a request that has no good answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection.
+    /// Nobody listened.
+    Refused,
+    /// No connection for another reason: whoever listened ended before it was open.
     Connect,
     /// The connection ended, or said what is no HTTP, before the whole answer was there.
     Read,
@@ -127,7 +129,11 @@ impl Connection {
 fn connect_failure(error: &io::Error) -> Failure {
     use nix::errno::Errno::{EADDRNOTAVAIL, EMFILE, ENFILE};
     let own = [EADDRNOTAVAIL, EMFILE, ENFILE].map(|errno| errno as i32);
-    if error.raw_os_error().is_some_and(|errno| own.contains(&errno)) { Failure::Own } else { Failure::Connect }
+    match error.raw_os_error() {
+        Some(errno) if own.contains(&errno) => Failure::Own,
+        _ if error.kind() == io::ErrorKind::ConnectionRefused => Failure::Refused,
+        _ => Failure::Connect,
+    }
 }
 
 impl Server {

@@ -86,6 +86,7 @@ impl Failure {
     /// Its key in the report.
     pub fn name(self) -> &'static str {
         match self {
+            Failure::Refused => "refused",
             Failure::Connect => "connect",
             Failure::Read => "read",
             Failure::Write => "write",

@@ -123,7 +123,7 @@ pub fn undone(route: &Route) {
 fn expect_cut(counted: &Counted) {
     let seen = format!("{} {}", counted.client, counted.wrk);
     assert!(counted.count("gap_ms") <= MOST_GAP_MS, "{seen}");
-    let refused = |kind: &str| counted.client[kind]["failed"]["connect"].as_u64().unwrap_or(0);
+    let refused = |kind: &str| counted.client[kind]["failed"]["refused"].as_u64().unwrap_or(0);
     assert_eq!((refused("new"), refused("keep_alive")), (0, 0), "{seen}");
     // The client has eight connections of each kind, wrk has eight. A proxy's answer in place of a cut one counts twice with
     // wrk: by its status, and because the connection ends there.
