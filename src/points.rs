@@ -1,7 +1,7 @@
 //! Crash points: where a test kills the daemon, before and after each step that changes the host.
 //!
 //! The points are the names of a room's own list of steps, made by `named!`: the effects of a deployment, the
-//! removals of `prune`, the record of the queue. So a step without a point doesn't compile. Under the feature `crash-points` the daemon
+//! removals of `prune`, the marks of operators, the record of the queue. So a step without a point doesn't compile. Under the feature `crash-points` the daemon
 //! writes each point that it passes to the file `SLOTD_CRASH_LOG`, and kills itself with SIGKILL at the one that
 //! the file `SLOTD_CRASH_AT` names: "before:switch 2" is the second time from now on. That file is taken away first,
 //! so that the next start passes. Without the feature nothing of this is compiled.
@@ -56,6 +56,14 @@ pub fn pass(side: Side, name: &'static str) {
         let me = nix::unistd::Pid::this();
         let _ = nix::sys::signal::kill(me, nix::sys::signal::Signal::SIGKILL);
     }
+}
+
+/// Does a step between its two points.
+pub fn around<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+    pass(Side::Before, name);
+    let done = work();
+    pass(Side::After, name);
+    done
 }
 
 /// Waits in a step for as long as the file `SLOTD_HOLD_AT` says "STATE STEP".

@@ -92,7 +92,7 @@ fn what_the_daemon_says_holds_where_the_app_is_silent() {
     let text = "[[unit]]\nname = \"web@\"\n[proof]\ninterval = \"1s\"";
     let app = config::parse_app(&"web".parse().expect("name"), Path::new("web.toml"), text, &daemon.defaults)
         .expect("settings");
-    assert_eq!((app.keep, app.proof.deadline.as_secs(), app.proof.interval.as_secs()), (9, 90, 1));
+    assert_eq!((app.retention.keep, app.proof.deadline.as_secs(), app.proof.interval.as_secs()), (9, 90, 1));
     assert_eq!(app.limits.packed_bytes, 1 << 20);
 }
 

@@ -18,7 +18,7 @@ fn short() -> Limits {
     Limits { head: short, body: short, upload_pause: short, write: short, linger: short, ..Limits::default() }
 }
 
-const ENDPOINTS: [(&str, &str); 16] = [
+const ENDPOINTS: [(&str, &str); 18] = [
     ("GET", "/v1/status"),
     ("GET", "/v1/apps/web"),
     ("GET", "/v1/apps/web/slots"),
@@ -29,6 +29,8 @@ const ENDPOINTS: [(&str, &str); 16] = [
     ("POST", "/v1/apps/web/rollback"),
     ("POST", "/v1/apps/web/cancel"),
     ("POST", "/v1/apps/web/prune"),
+    ("POST", "/v1/apps/web/pin"),
+    ("POST", "/v1/apps/web/unpin"),
     ("GET", "/v1/apps/web/quarantine"),
     ("DELETE", "/v1/apps/web/quarantine/1.0.0"),
     ("GET", "/v1/apps/web/deployments"),

@@ -9,7 +9,7 @@ use control_fake::*;
 use slotd::control::api::*;
 use slotd::model::deployment::Waiting;
 use slotd::model::evidence::{Evidence, JournalLine, ProbeSeen, UnitSeen};
-use slotd::model::slot::{Phase, Quarantine};
+use slotd::model::slot::{Phase, Pin, Quarantine};
 use slotd::model::{AppState, Blame, Code, Fault, Outcome, Report, SlotState, State, Timestamp, UnitName};
 
 #[test]
@@ -216,6 +216,7 @@ fn lists_come_as_tables_and_as_json() {
         slot: slot(name),
         state,
         fallback: name == "1.0.0",
+        pinned: (name == "1.0.0").then(|| Pin { by: "bob".into(), at: created, message: None }),
         artifact: Some("0f".repeat(32).parse().expect("digest")),
         created,
         bytes: 12_345_678,
@@ -254,7 +255,10 @@ fn lists_come_as_tables_and_as_json() {
     });
 
     let ran = world.slotctl(&["list", "web"]);
-    contains(&ran.stdout, &["SLOT      STATE", "3.0.0+b5  failed", "1.0.0     ready, fallback", "12 MB", "spring"]);
+    contains(
+        &ran.stdout,
+        &["SLOT      STATE", "3.0.0+b5  failed", "1.0.0     ready, fallback, pinned", "12 MB", "spring"],
+    );
     assert_eq!(document::<Vec<SlotInfo>>(&world.slotctl(&["list", "web", "--json"])), slots);
 
     let ran = world.slotctl(&["inspect", "web", "3.0.0+b5"]);

@@ -245,3 +245,18 @@ fn files() -> Vec<String> {
     }
     files
 }
+
+/// A row of tests/README.md has a story, a refusal and a kill, by functions of these names; and each such function has a row.
+#[test]
+fn each_row_of_the_life_of_a_release_has_its_three_tests() {
+    let readme = read("tests/README.md");
+    let row = |line: &str| line.strip_prefix("| ")?.split_once(" |")?.0.parse::<u32>().ok();
+    let rows: BTreeSet<u32> = readme.lines().filter_map(row).collect();
+    assert!(!rows.is_empty(), "no row is listed");
+    let wanted: BTreeSet<String> =
+        rows.iter().flat_map(|row| ["story", "refusal", "kill"].map(|what| format!("row{row:02}_{what}"))).collect();
+    let code = ["tests/host_life.rs", "tests/host_crash_life.rs"].map(read).concat();
+    let name = |line: &str| Some(line.strip_prefix("fn ")?.split_once('(')?.0.to_owned());
+    let found: BTreeSet<String> = code.lines().filter_map(name).filter(|name| name.starts_with("row")).collect();
+    assert_eq!(found, wanted);
+}

@@ -12,7 +12,7 @@ use slotd::durable::{Ballast, exchange, read_json, remove_tree, symlink_atomic, 
 use slotd::model::release::Release;
 use slotd::model::route::AcceptAt;
 use slotd::model::slot::{Origin, UnitCount};
-use slotd::model::{Code, Digest, Fault, Layout, SlotName, VersionOrder};
+use slotd::model::{Code, Digest, Fault, Layout, Retention, SlotName, VersionOrder};
 use slotd::slots::{LinkState, NewSlot, Published, SlotError, SlotStore};
 
 const SPARE_BYTES: usize = 64 * 1024;
@@ -139,6 +139,7 @@ fn publish(store: &SlotStore, version: &str) -> Result<Published, SlotError> {
         env: Default::default(),
         staging,
         manifest: b"{}",
+        tree_bytes: 2,
         packed,
     };
     store.publish(&new, &|_, _| Ok::<(), Box<Fault>>(()))
@@ -173,7 +174,9 @@ fn life_goes_on(disk: &Disk) {
     let links = store.links().expect("links");
     assert_eq!([&links.current, &links.fallback], [&LinkState::Slot(slot("1")), &LinkState::Slot(slot("2"))]);
 
-    let pruned = store.prune(|| store.keep_inputs(0, VersionOrder::Uapi)).expect("pruned");
+    let pruned = store
+        .prune(|| store.keep_inputs(Retention { keep: 0, ..Retention::default() }, VersionOrder::Uapi))
+        .expect("pruned");
     assert_eq!(pruned.removed, [slot("0.9")]);
     assert!(pruned.warnings.is_empty(), "{:?}", pruned.warnings);
     unpack(&store, "3");

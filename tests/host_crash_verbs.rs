@@ -134,6 +134,7 @@ impl Stage {
             }
             "plan" => "plan web 1.0.0".to_owned(),
             "scale" => "scale web 1 --no-wait".to_owned(),
+            "pin" | "unpin" => format!("{verb} web 1.0.0"),
             "activate" => format!("activate web {} --no-wait", self.other()),
             "rollback" => format!("rollback web --to {} --no-wait", self.other()),
             "quarantine clear" => {

@@ -62,6 +62,12 @@ impl<U: UnitControl> App<U> {
             Ask::Say(Say::Cancel, caller, answer) => self.cancel(caller, answer),
             Ask::Say(say, caller, answer) => self.say(say, caller, answer, None),
             Ask::Prune { dry_run, caller, answer } => self.prune(dry_run, &caller, answer),
+            Ask::Pin(request, caller, answer) => {
+                let _ = answer.send(self.pin(request, &caller));
+            }
+            Ask::Unpin(request, caller, answer) => {
+                let _ = answer.send(self.unpin(request, &caller));
+            }
             Ask::Clear(slot, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, &caller));
             }

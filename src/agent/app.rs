@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -20,10 +20,11 @@ use crate::model::{Code, DeploymentId, Fault, Outcome, Report, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
-use super::ask::{Answer, Ask, View};
+use super::ask::{Answer, AppHandle, Ask};
 use super::deploy::{Ground, Running, Wanted};
 use super::intake::{Place, Refused};
 use super::intake_queue::{Intake, Taking, end_of};
+use super::prune::PRUNE_EVERY;
 use super::queue::ended;
 use super::watch::LiveWatch;
 
@@ -58,6 +59,8 @@ pub struct App<U: UnitControl> {
     pub(super) number: u64,
     pub(super) retry_at: Option<Instant>,
     pub(super) recover_at: Option<Instant>,
+    /// When what has become too old goes, though nothing is deployed.
+    pub(super) prune_at: Instant,
     pub(super) live: LiveWatch<U>,
     pub(super) fault: Option<Fault>,
     /// It was told to rest when that was looked at last.
@@ -69,22 +72,6 @@ pub(super) enum Work {
     Nothing,
     Deploying(Box<Running>),
     Pruning(JoinHandle<Result<Pruned, Fault>>, Option<Answer<Pruned>>),
-}
-
-/// A handle to an app's task.
-#[derive(Clone)]
-pub struct AppHandle {
-    /// Its questions.
-    pub asks: mpsc::Sender<Ask>,
-}
-
-impl AppHandle {
-    /// How the app stands; `None` if its task is gone.
-    pub async fn view(&self) -> Option<View> {
-        let (answer, answered) = oneshot::channel();
-        self.asks.send(Ask::View(answer)).await.ok()?;
-        answered.await.ok()
-    }
 }
 
 /// Starts the task of an app: it first goes on with what was left open.
@@ -104,6 +91,7 @@ enum Woken {
     Pruned(Result<Result<Pruned, Fault>, JoinError>),
     Retry,
     Recover,
+    Prune,
     Live,
     Paused,
 }
@@ -135,6 +123,7 @@ impl<U: UnitControl> App<U> {
             number: 0,
             retry_at: None,
             recover_at: None,
+            prune_at: Instant::now() + PRUNE_EVERY,
             live,
             fault: None,
             paused: false,
@@ -156,6 +145,7 @@ impl<U: UnitControl> App<U> {
                     self.recover().await;
                     self.choose();
                 }
+                Woken::Prune => self.prune_in_time(),
                 Woken::Live => self.live_changed().await,
                 // Whether it still is is noticed below.
                 Woken::Paused => {}
@@ -173,6 +163,7 @@ impl<U: UnitControl> App<U> {
             batch = self.inbox.next(), if accepting => Woken::Dropped(batch),
             () = at(self.retry_at) => Woken::Retry,
             () = at(self.recover_at) => Woken::Recover,
+            () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
             () = self.live.changed() => Woken::Live,
             () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Paused,
         }

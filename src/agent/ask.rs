@@ -4,20 +4,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::AppSettings;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, Pruned, RefusedItem, RollbackRequest, ScaleRequest, UploadQuery, Uploaded,
-    WaitingItem,
+    Accepted, ActivateRequest, ApiError, PinRequest, Pinned, Pruned, RefusedItem, RollbackRequest, ScaleRequest,
+    UnpinRequest, UploadQuery, Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
+use crate::model::slot::Pin;
 use crate::model::{Fault, Report, SlotName};
 use crate::slots::SlotStore;
 
 /// The answer to one question.
 pub type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// A handle to an app's task.
+#[derive(Clone)]
+pub struct AppHandle {
+    /// Its questions.
+    pub asks: mpsc::Sender<Ask>,
+}
+
+impl AppHandle {
+    /// How the app stands; `None` if its task is gone.
+    pub async fn view(&self) -> Option<View> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::View(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
 
 /// A question, or a wish.
 pub enum Ask {
@@ -42,6 +59,10 @@ pub enum Ask {
         /// Where to.
         answer: Answer<Pruned>,
     },
+    /// Keep a slot, or stay on what is live.
+    Pin(PinRequest, Caller, Answer<Pinned>),
+    /// Lift a pin.
+    Unpin(UnpinRequest, Caller, Answer<Pinned>),
     /// Lift a quarantine.
     Clear(SlotName, Caller, Answer<()>),
     /// Take other settings from now on, and look through the inbox as often as this.
@@ -75,6 +96,8 @@ pub struct View {
     pub fault: Option<Fault>,
     /// What is wrong with its inbox.
     pub problem: Option<Fault>,
+    /// Why nothing goes live by itself, if somebody said so.
+    pub pinned: Option<Pin>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::config::app::DeployMode;
+use crate::model::slot::Pin;
 use crate::model::{SlotName, Version, VersionOrder};
 
 /// What the choice depends on beside the slots.
@@ -23,6 +24,8 @@ pub struct Rules<'a> {
     pub current: Option<&'a SlotName>,
     /// The mark that tells the app to rest, if it is there.
     pub paused: Option<&'a Path>,
+    /// An operator's word that the app stays on what is live.
+    pub pinned: Option<&'a Pin>,
 }
 
 /// A slot that could go live.
@@ -51,6 +54,8 @@ pub enum NotLive {
     Lower(SlotName),
     /// It would go, and waits until this mark is gone.
     Paused(PathBuf),
+    /// It would go, and waits until the app is unpinned.
+    Pinned(Pin),
 }
 
 /// The release that goes live now, if one does.
@@ -79,7 +84,11 @@ fn alone(ready: &Ready, rules: &Rules<'_>) -> Result<(), NotLive> {
         _ if rules.deploy == DeployMode::Manual => Err(NotLive::Manual),
         _ if version.is_pre_release() => Err(NotLive::PreRelease),
         Some(mark) => Err(NotLive::BelowMark(mark.clone())),
-        None => rules.paused.map_or(Ok(()), |mark| Err(NotLive::Paused(mark.to_owned()))),
+        None => match (rules.paused, rules.pinned) {
+            (Some(mark), _) => Err(NotLive::Paused(mark.to_owned())),
+            (None, Some(pin)) => Err(NotLive::Pinned(pin.clone())),
+            (None, None) => Ok(()),
+        },
     }
 }
 
@@ -97,6 +106,7 @@ impl fmt::Display for NotLive {
             NotLive::BelowMark(mark) => write!(f, "it is not above {mark}, the highest ever live or tried"),
             NotLive::Lower(higher) => write!(f, "{higher} is higher and goes instead"),
             NotLive::Paused(mark) => write!(f, "the app is paused: it waits until {} is removed", mark.display()),
+            NotLive::Pinned(pin) => write!(f, "the app is {pin}; it waits for `slotctl unpin`"),
         }
     }
 }
@@ -110,7 +120,14 @@ mod tests {
     }
 
     fn rules(mark: Option<&Version>) -> Rules<'_> {
-        Rules { deploy: DeployMode::Automatic, order: VersionOrder::Uapi, mark, current: None, paused: None }
+        Rules {
+            deploy: DeployMode::Automatic,
+            order: VersionOrder::Uapi,
+            mark,
+            current: None,
+            paused: None,
+            pinned: None,
+        }
     }
 
     fn v(text: &str) -> Version {
@@ -152,6 +169,18 @@ mod tests {
         let told = why_not(&ready[1].slot, &ready, &paused).map(|why| why.to_string());
         assert_eq!(told.as_deref(), Some("the app is paused: it waits until /state/paused is removed"));
         assert_eq!(why_not(&ready[0].slot, &ready, &paused), Some(NotLive::BelowMark(mark.clone())));
+    }
+
+    #[test]
+    fn what_would_go_waits_until_the_app_is_unpinned() {
+        let (mark, at) = (v("2.0"), crate::model::Timestamp::from_unix_millis(0));
+        let pin = Pin { by: "ann".to_owned(), at, message: Some("sale".to_owned()) };
+        let pinned = Rules { pinned: Some(&pin), ..rules(Some(&mark)) };
+        let ready = slots(&["2.0", "2.1"]);
+        assert_eq!(automatic(&ready, &pinned), None);
+        let told = why_not(&ready[1].slot, &ready, &pinned).map(|why| why.to_string());
+        assert_eq!(told.as_deref(), Some("the app is pinned by ann: sale; it waits for `slotctl unpin`"));
+        assert_eq!(why_not(&ready[0].slot, &ready, &pinned), Some(NotLive::BelowMark(mark.clone())));
     }
 
     #[test]

@@ -146,10 +146,11 @@ async fn publish(
             blocking(move || {
                 let release = release_of(&staging, &version)?;
                 let new = new_slot(&place, &job, SlotName::first(version), (digest, bytes), release, &staging, path);
+                let tree_bytes = manifest.bytes;
                 let manifest = serde_json::to_vec(&manifest).map_err(|error| {
                     Fault::new(Code::Internal, format!("the content manifest can't be written: {error}"))
                 })?;
-                let new = NewSlot { manifest: &manifest, ..new };
+                let new = NewSlot { manifest: &manifest, tree_bytes, ..new };
                 place.store.publish(&new, &compare).map_err(|error| error.fault())
             })
             .await
@@ -285,6 +286,7 @@ fn new_slot<'a>(
         env: place.settings.env.clone(),
         staging: staging.to_path_buf(),
         manifest: &[],
+        tree_bytes: 0,
         packed,
     }
 }

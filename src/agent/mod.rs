@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod intake;
 mod intake_queue;
 pub mod orphan;
+mod pin;
 mod plan;
 mod prune;
 mod queue;

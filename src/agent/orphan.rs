@@ -18,8 +18,8 @@ use crate::model::{AppName, Code, Fault, Layout, Link};
 use crate::slots::SlotStore;
 use crate::units::UnitControl;
 
-use super::app::{ASKS, App, AppHandle};
-use super::ask::{Answer, Ask, View};
+use super::app::{ASKS, App};
+use super::ask::{Answer, AppHandle, Ask, View};
 use super::deploy::Ground;
 use super::shared::Shared;
 use super::turn::TurnFile;
@@ -75,6 +75,7 @@ pub fn spawn<U: UnitControl>(
                     refuse(name_of(&settings), answer);
                 }
                 Ask::Prune { answer, .. } => refuse(name_of(&settings), answer),
+                Ask::Pin(_, _, answer) | Ask::Unpin(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Clear(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Orphan => {}
             }
@@ -129,6 +130,7 @@ fn view(settings: &Arc<AppSettings>, store: &Arc<SlotStore>) -> View {
         refused: Vec::new(),
         fault: None,
         problem: None,
+        pinned: store.pinned(None).ok().flatten(),
         notes: vec![NOTE.into()],
     }
 }

@@ -1,6 +1,9 @@
 //! Removing what retention doesn't keep: on an operator's word, and by itself after a deployment.
 
+use std::time::Duration;
+
 use tokio::task::JoinError;
+use tokio::time::Instant;
 
 use crate::control::api::{ApiError, PruneItem, Pruned};
 use crate::control::service::Caller;
@@ -13,6 +16,9 @@ use super::app::{App, Work};
 use super::ask::Answer;
 use super::deploy::Ground;
 use super::verbs::Verb;
+
+/// How often retention is looked at though nothing is deployed: ages count days.
+pub(super) const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<U: UnitControl> App<U> {
     pub(super) fn prune(&mut self, dry_run: bool, caller: &Caller, answer: Answer<Pruned>) {
@@ -47,6 +53,12 @@ impl<U: UnitControl> App<U> {
         if at_rest && !self.orphaned && !self.is_left_open() {
             self.begin_prune(None);
         }
+    }
+
+    /// What has become too old goes without a deployment too.
+    pub(super) fn prune_in_time(&mut self) {
+        self.prune_at = Instant::now() + PRUNE_EVERY;
+        self.prune_quietly();
     }
 
     fn begin_prune(&mut self, answer: Option<Answer<Pruned>>) {
@@ -107,7 +119,7 @@ impl<U: UnitControl> App<U> {
 fn inputs<U: UnitControl>(ground: &Ground<U>, running: &[SlotName], wanted: &[SlotName]) -> Result<KeepInputs, Fault> {
     let intent = IntentFile::of(ground.store.layout()).read().map_err(|error| error.fault())?;
     let intent = intent.map(|Intent { facts, .. }| (facts.from.map(|side| side.slot), facts.to.slot));
-    let disk = ground.store.keep_inputs(ground.settings.keep, ground.settings.versions);
+    let disk = ground.store.keep_inputs(ground.settings.retention, ground.settings.versions);
     let disk = disk.map_err(|error| error.fault())?;
     Ok(KeepInputs { running: running.to_vec(), queued: wanted.to_vec(), intent, ..disk })
 }

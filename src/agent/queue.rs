@@ -82,12 +82,14 @@ impl<U: UnitControl> App<U> {
         let mark = self.ground.store.mark().map_err(|error| error.fault())?;
         let current = self.ground.current();
         let paused = self.pause_mark();
+        let pinned = self.ground.store.pinned(None).map_err(|error| error.fault())?;
         let rules = Rules {
             deploy: self.ground.settings.deploy,
             order: self.ground.settings.versions,
             mark: mark.as_ref().map(|mark| &mark.highest),
             current: current.as_ref(),
             paused: paused.as_deref(),
+            pinned: pinned.as_ref(),
         };
         Ok(look(&ready, &rules))
     }
@@ -159,7 +161,7 @@ impl<U: UnitControl> App<U> {
 
     pub(super) fn plan_retry(&mut self) {
         self.retry_at = None;
-        let Some(last) = &self.last else { return };
+        let Some(last) = self.last.as_ref().filter(|_| !self.is_pinned()) else { return };
         match retry::plan(last, crate::model::Timestamp::now()) {
             Retry::Never => {}
             Retry::In(delay) => self.retry_at = Some(Instant::now() + delay),

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::config::{AppSettings, Apps, BrokenApp};
+use crate::config::{AppSettings, Apps, BrokenApp, HistoryKeeps};
 use crate::control::api::ApiError;
 use crate::inbox::WatchHub;
 use crate::model::{AppName, Code, Fault, Layout, Timestamp};
 use crate::slots::SlotStore;
 use crate::units::UnitControl;
 
-use super::app::{self, AppHandle};
-use super::ask::Ask;
+use super::app;
+use super::ask::{AppHandle, Ask};
 use super::deploy::Ground;
 use super::orphan;
 use super::scale::with_chosen;
@@ -167,6 +167,13 @@ impl<U: UnitControl> Registry<U> {
             faults.push(error.fault());
         }
         faults
+    }
+
+    /// Lets go what the history is not to keep any more; that it can't be is told, and tried again.
+    pub async fn prune_history(&self, keeps: HistoryKeeps) {
+        if let Err(error) = self.shared.history.prune(keeps.deployments, keeps.events).await {
+            tracing::warn!("the history isn't pruned: {error}");
+        }
     }
 
     /// What is wrong with the app's settings file, while its last good settings are in force.

@@ -9,19 +9,18 @@ use tokio::sync::{broadcast, oneshot};
 use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PlanQuery, Planned, Pruned, QuarantineItem,
-    RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PinRequest, Pinned, PlanQuery, Planned,
+    Pruned, QuarantineItem, RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UnpinRequest, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
 use crate::model::deployment::Say;
-use crate::model::slot::SlotState;
-use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName};
-use crate::slots::{Entry, Stored};
+use crate::model::slot::{Pin, SlotState};
+use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName, Timestamp};
+use crate::slots::{Entry, Links, SlotError, SlotStore, Stored};
 use crate::units::UnitControl;
 
-use super::app::AppHandle;
-use super::ask::{Answer, Ask, View};
+use super::ask::{Answer, AppHandle, Ask, View};
 use super::deploy::side_of;
 use super::plan::planned;
 use super::registry::Registry;
@@ -70,7 +69,7 @@ impl<U: UnitControl> Service for Registry<U> {
                 .compare(&b.name.version, &a.name.version)
                 .then(Reverse(a.name.redeployment).cmp(&Reverse(b.name.redeployment)))
         });
-        Ok(entries.iter().map(|entry| info(entry, links.current.slot(), links.fallback.slot())).collect())
+        Ok(entries.iter().map(|entry| info(&view.store, entry, &links)).collect())
     }
 
     async fn slot(&self, app: &AppName, slot: &SlotName) -> Result<SlotDetail, ApiError> {
@@ -79,7 +78,7 @@ impl<U: UnitControl> Service for Registry<U> {
         let entry = view.store.slot(slot).ok_or_else(|| {
             ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
         })?;
-        let info = info(&entry, links.current.slot(), links.fallback.slot());
+        let info = info(&view.store, &entry, &links);
         let record = match &entry.stored {
             Stored::Slot(record) => Some((**record).clone()),
             Stored::Refused(_) | Stored::Damaged(_) => None,
@@ -145,6 +144,14 @@ impl<U: UnitControl> Service for Registry<U> {
         self.ask(app, |answer| Ask::Prune { dry_run, caller, answer }).await
     }
 
+    async fn pin(&self, app: &AppName, request: PinRequest, caller: Caller) -> Result<Pinned, ApiError> {
+        self.ask(app, |answer| Ask::Pin(request, caller, answer)).await
+    }
+
+    async fn unpin(&self, app: &AppName, request: UnpinRequest, caller: Caller) -> Result<Pinned, ApiError> {
+        self.ask(app, |answer| Ask::Unpin(request, caller, answer)).await
+    }
+
     async fn quarantined(&self, app: &AppName) -> Result<Vec<QuarantineItem>, ApiError> {
         let entries = self.view(app).await?.store.slots().map_err(|error| error.fault())?;
         let item = |entry: Entry| entry.quarantine.map(|quarantine| QuarantineItem { slot: entry.name, quarantine });
@@ -193,8 +200,9 @@ impl<U: UnitControl> Service for Registry<U> {
     }
 }
 
-fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) -> SlotInfo {
+fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
     let slot = entry.name.clone();
+    let (current, fallback) = (links.current.slot(), links.fallback.slot());
     let state = match (&entry.stored, &entry.quarantine) {
         (Stored::Refused(refused), _) => {
             SlotState::Failed { phase: refused.phase, fault: Box::new(refused.fault.clone()) }
@@ -218,6 +226,7 @@ fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) 
     };
     SlotInfo {
         fallback: fallback == Some(&slot),
+        pinned: pin_of(store, entry),
         slot,
         state,
         artifact,
@@ -227,6 +236,16 @@ fn info(entry: &Entry, current: Option<&SlotName>, fallback: Option<&SlotName>) 
         message: origin.and_then(|origin| origin.message.clone()),
         commit,
     }
+}
+
+/// One that can't be read counts.
+fn pin_of(store: &SlotStore, entry: &Entry) -> Option<Pin> {
+    let unknown = |error: SlotError| Pin {
+        by: "somebody".to_owned(),
+        at: Timestamp::from_unix_millis(0),
+        message: Some(error.fault().to_string()),
+    };
+    store.pinned(Some(&entry.name)).unwrap_or_else(|error| entry.pinned.then(|| unknown(error)))
 }
 
 fn gone(app: &AppName) -> ApiError {

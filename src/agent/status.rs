@@ -46,6 +46,7 @@ impl<U: UnitControl> Registry<U> {
             fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
             deploy: deploy_mode(view.settings.deploy).to_owned(),
             strategy: view.settings.strategy.name.to_string(),
+            pinned: view.pinned.clone(),
             units,
             deployment: view.deployment.clone(),
             last: view.last.clone(),

@@ -4,6 +4,7 @@
 
 mod orphans;
 mod pauses;
+mod pins;
 mod states;
 mod turns;
 
@@ -13,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::Instant;
 
-use super::app::{self, App, AppHandle, Work};
-use super::ask::{Ask, View};
+use super::app::{self, App, Work};
+use super::ask::{AppHandle, Ask, View};
 use super::deploy::{Ground, Wanted, Word, new_report};
 use super::shared::{Events, Shared, intakes};
 use crate::control::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, Pruned, UploadQuery, Uploaded};

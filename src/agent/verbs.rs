@@ -18,6 +18,8 @@ named! {
         Promote = "promote",
         Confirm = "confirm",
         Prune = "prune",
+        Pin = "pin",
+        Unpin = "unpin",
         Clear = "quarantine clear",
     }
 }
@@ -66,7 +68,7 @@ enum Judge {
 impl Verb {
     fn judge(self) -> Judge {
         match self {
-            Verb::Plan | Verb::Clear => Judge::Nobody,
+            Verb::Plan | Verb::Pin | Verb::Unpin | Verb::Clear => Judge::Nobody,
             Verb::Deploy => Judge::Queue,
             Verb::Rollback => Judge::Live,
             Verb::Activate | Verb::Scale | Verb::Prune => Judge::Rest,

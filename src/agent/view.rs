@@ -18,6 +18,10 @@ impl<U: UnitControl> App<U> {
             Work::Deploying(running) => running.shown.borrow().clone(),
             Work::Nothing | Work::Pruning(..) => self.queued.as_ref().map(|wanted| wanted.report.clone()),
         };
+        let (pinned, unread) = match self.ground.store.pinned(None) {
+            Ok(pinned) => (pinned, None),
+            Err(error) => (None, Some(format!("nothing goes live by itself: {}", error.fault()))),
+        };
         View {
             settings: self.ground.settings.clone(),
             store: self.ground.store.clone(),
@@ -30,7 +34,8 @@ impl<U: UnitControl> App<U> {
             refused: self.refused(),
             fault: self.fault.clone(),
             problem: self.inbox.problem().cloned(),
-            notes: self.notes(),
+            pinned,
+            notes: self.notes().into_iter().chain(unread).collect(),
         }
     }
 
@@ -65,18 +70,18 @@ impl<U: UnitControl> App<U> {
             .chain(taking)
             .chain(turns)
             .chain(queued)
-            .chain(self.paused())
+            .chain(self.held_back())
             .chain(retry)
             .chain(self.exhausted())
             .chain(self.left_open())
             .collect()
     }
 
-    /// What would go live by itself if the app weren't told to rest.
-    fn paused(&self) -> Option<WaitingItem> {
-        self.pause_mark()?;
+    /// What would go live by itself if the app weren't told to rest, or to stay on what is live.
+    fn held_back(&self) -> Option<WaitingItem> {
         let waits = self.with_rules(|ready, rules| {
-            let chosen = choose::automatic(ready, &Rules { paused: None, ..*rules })?;
+            rules.paused.map(drop).or(rules.pinned.map(drop))?;
+            let chosen = choose::automatic(ready, &Rules { paused: None, pinned: None, ..*rules })?;
             Some((chosen.to_string(), choose::why_not(chosen, ready, rules)?.to_string()))
         });
         let (what, reason) = waits.ok()??;

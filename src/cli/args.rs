@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, plan, probe, prune,
+    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, pin, plan, probe, prune,
     quarantine, status, why,
 };
 
@@ -52,6 +52,10 @@ pub enum Command {
     Promote(activate::SayArgs),
     /// Say that what is live and watched is good: it stays, and doesn't go back at the end of the time
     Confirm(activate::SayArgs),
+    /// Keep a slot until it is unpinned; or have an app stay on what is live
+    Pin(pin::PinArgs),
+    /// Lift a pin: what waited for that goes live
+    Unpin(pin::UnpinArgs),
     /// Releases that failed by their own fault
     Quarantine(quarantine::Args),
     /// Remove the slots that retention doesn't keep

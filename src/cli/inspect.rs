@@ -6,7 +6,7 @@ use crate::model::{AppName, Exit, SlotName, SlotState, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
-use super::text::{plain, size, when};
+use super::text::{pin_text, plain, size, when};
 use super::why::{JOURNAL_LINES, evidence_lines};
 
 /// `slotctl inspect`.
@@ -46,6 +46,7 @@ fn facts(detail: &SlotDetail, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut add = |label, value: Option<String>| facts.extend(value.map(|value| (label, plain(&value))));
     add("message", info.message.clone());
     add("fallback", info.fallback.then(|| "yes".to_owned()));
+    add("pinned", info.pinned.as_ref().map(|pin| pin_text(pin, now)));
     add("artifact", info.artifact.map(|digest| format!("{digest}, {}", size(info.bytes))));
     if let SlotState::Waiting { reason } = &info.state {
         add("waits for", Some(reason.clone()));

@@ -20,6 +20,7 @@ mod measured;
 mod new;
 mod output;
 mod pack;
+mod pin;
 mod plan;
 mod probe;
 mod prune;
@@ -92,6 +93,8 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Cancel(args) => activate::cancel(args, context).await,
         Command::Promote(args) => activate::say(Say::Promote, args, context).await,
         Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,
+        Command::Pin(args) => pin::pin(args, context).await,
+        Command::Unpin(args) => pin::unpin(args, context).await,
         Command::Quarantine(args) => quarantine::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::History(args) => history::run(args, context).await,

@@ -6,7 +6,7 @@ use crate::model::{AppName, AppState, Exit, Outcome, Report, SlotName, Timestamp
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::output::Output;
-use super::text::{ago, plain, span, when};
+use super::text::{ago, pin_text, plain, span, when};
 use super::wait::{verb, waiting_text};
 
 /// `slotctl status`.
@@ -111,6 +111,7 @@ fn show_app(app: &AppStatus, out: &Output, now: Timestamp) {
     }
     fields.push(("fallback", name(app.fallback.as_ref())));
     fields.push(("deploy", format!("{}, {}", app.deploy, app.strategy)));
+    fields.extend(app.pinned.iter().map(|pin| ("pinned", plain(&pin_text(pin, now)))));
     fields.extend(app.units.iter().map(|unit| ("unit", plain(unit))));
     if let Some(report) = &app.deployment {
         fields.push(("under way", under_way(report, now)));

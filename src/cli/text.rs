@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::Timestamp;
+use crate::model::slot::Pin;
 
 /// `text` on one line, without the control characters that a terminal acts on.
 pub fn plain(text: &str) -> String {
@@ -85,6 +86,12 @@ pub fn size(bytes: u64) -> String {
     }
     let digits = usize::from(value < 9.95);
     format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// Who pinned it, when and why.
+pub fn pin_text(pin: &Pin, now: Timestamp) -> String {
+    let message = pin.message.as_ref().map(|message| format!(": {message}"));
+    format!("by {}, {}{}", pin.by, when(pin.at, now), message.unwrap_or_default())
 }
 
 #[cfg(test)]

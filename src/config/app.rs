@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::time::duration_text;
-use crate::model::{AppName, Template, UnitName, VersionOrder};
+use crate::model::{AppName, Retention, Template, UnitName, VersionOrder};
 
 use super::pattern::Pattern;
 
@@ -39,8 +39,8 @@ pub struct AppSettings {
     pub proof: Proof,
     /// How the new slot is watched after the switch.
     pub soak: Soak,
-    /// How many slots are kept beside `current` and `fallback`.
-    pub keep: u32,
+    /// Which slots are kept beside `current` and `fallback`.
+    pub retention: Retention,
     /// The environment of a slot; a change holds for slots that are published from then on.
     pub env: BTreeMap<String, String>,
     /// When a live slot counts as crash-looping.

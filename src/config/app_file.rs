@@ -98,7 +98,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         probes,
         proof: sections::proof(top, defaults.proof),
         soak,
-        keep: sections::keep(top, defaults.keep),
+        retention: sections::retention(top, defaults.retention),
         env: env(top),
         crash_loop: sections::crash_loop(top, defaults.crash_loop),
         on_crash_loop: on_crash_loop.unwrap_or(OnCrashLoop::Report),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::Retention;
 use crate::model::layout::{DEFAULT_RUN_DIR, DEFAULT_STATE_DIR};
 use crate::model::time::duration_text;
 
@@ -31,6 +32,8 @@ pub struct DaemonSettings {
     pub apps_dir: PathBuf,
     /// The history's file; `history.db` in `state_dir` unless given.
     pub history: PathBuf,
+    /// How many deployments of each app the history keeps, and how many events of all.
+    pub history_keeps: HistoryKeeps,
     /// Who may do what.
     pub access: Access,
     /// From which level on it logs.
@@ -40,6 +43,15 @@ pub struct DaemonSettings {
     pub rescan: Duration,
     /// What apps get where they say nothing.
     pub defaults: Defaults,
+}
+
+/// What the history keeps; the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HistoryKeeps {
+    /// Deployments of each app.
+    pub deployments: u32,
+    /// Events of all.
+    pub events: u32,
 }
 
 /// As whom slotd runs; `check` holds units to it.
@@ -78,10 +90,10 @@ pub enum LogLevel {
 }
 
 /// What apps get where their own file says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Defaults {
     /// `[defaults.retention]`.
-    pub keep: u32,
+    pub retention: Retention,
     /// `[defaults.proof]`.
     pub proof: Proof,
     /// `[defaults] crash_loop`.
@@ -103,12 +115,6 @@ impl LogLevel {
     }
 }
 
-impl Default for Defaults {
-    fn default() -> Self {
-        Defaults { keep: 5, proof: Proof::default(), crash_loop: CrashLoop::default(), limits: Limits::default() }
-    }
-}
-
 impl Default for Access {
     fn default() -> Self {
         Access { read_group: "slotd-read".into(), operate_group: "slotd-deploy".into() }
@@ -122,6 +128,7 @@ impl Default for DaemonSettings {
             profile: Profile::User,
             socket: run.join("slotd.sock"),
             history: state.join("history.db"),
+            history_keeps: HistoryKeeps { deployments: 1000, events: 10_000 },
             state_dir: state,
             run_dir: run,
             apps_dir: DEFAULT_APPS_DIR.into(),

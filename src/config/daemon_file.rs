@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::daemon::{Access, DaemonSettings, Defaults, LogLevel, Profile};
+use super::daemon::{Access, DaemonSettings, Defaults, HistoryKeeps, LogLevel, Profile};
 use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::sections;
 
 /// Where state can't lie: anybody can make folders there (CVE-2026-3888).
 const PUBLIC_DIRS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// The most of one kind that the history can be told to keep.
+const MAX_KEPT: u64 = 1_000_000;
 
 /// Reads the text of the daemon's file. `file` is for the errors only.
 ///
@@ -32,6 +35,10 @@ fn daemon(top: &Section<'_>) -> DaemonSettings {
         socket: path(top, "socket").unwrap_or_else(|| run_dir.join("slotd.sock")),
         apps_dir: path(top, "apps_dir").unwrap_or(default.apps_dir),
         history: path(top, "history").unwrap_or_else(|| state_dir.join("history.db")),
+        history_keeps: HistoryKeeps {
+            deployments: kept(top, "history_deployments", default.history_keeps.deployments),
+            events: kept(top, "history_events", default.history_keeps.events),
+        },
         access: access(top, default.access),
         log: top.choice("log", &levels.map(|level| (level.as_str(), level)), &[]).unwrap_or(default.log),
         rescan: top.duration("rescan", rescan).unwrap_or(default.rescan),
@@ -39,6 +46,11 @@ fn daemon(top: &Section<'_>) -> DaemonSettings {
         state_dir,
         run_dir,
     }
+}
+
+/// How many of something the history keeps.
+fn kept(top: &Section<'_>, key: &'static str, default: u32) -> u32 {
+    top.number(key, 1..=MAX_KEPT).map_or(default, sections::to_u32)
 }
 
 /// An absolute path without `..`.
@@ -84,7 +96,7 @@ fn access(top: &Section<'_>, default: Access) -> Access {
 fn defaults(top: &Section<'_>, default: Defaults) -> Defaults {
     let Some(section) = top.section("defaults") else { return default };
     let defaults = Defaults {
-        keep: sections::keep(&section, default.keep),
+        retention: sections::retention(&section, default.retention),
         proof: sections::proof(&section, default.proof),
         crash_loop: sections::crash_loop(&section, default.crash_loop),
         limits: sections::limits(&section, default.limits),

@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::text;
+use crate::model::retention::{MAX_DAYS, age_of_days, parse_age};
 
 /// A span of bytes in the file.
 pub(super) type Place = Range<usize>;
@@ -217,6 +218,23 @@ impl<'a> Section<'a> {
             self.error(value.span(), format!("{} is no size", self.raw(value)), Some(help));
         }
         bytes.filter(|bytes| *bytes > 0)
+    }
+
+    /// An age: days as a number, or text ("1w", "forever"); the inner `None` is for ever.
+    pub(super) fn age(&self, key: &'static str) -> Option<Option<Duration>> {
+        let value = self.value(key)?;
+        let age = match value.get_ref() {
+            DeValue::String(text) => parse_age(text),
+            DeValue::Integer(_) => age_of_days(self.number_in(key, value, 0..=MAX_DAYS)?),
+            other => return self.wrong(value.span(), key, "an age", other),
+        };
+        match age {
+            Ok(age) => Some(age),
+            Err(error) => {
+                self.error(value.span(), error.to_string(), None);
+                None
+            }
+        }
     }
 
     /// A section below this one; `None` if it isn't there.

@@ -26,7 +26,7 @@ mod traffic;
 
 pub use app::AppSettings;
 pub use app_file::parse_app;
-pub use daemon::{DaemonSettings, Defaults, Profile};
+pub use daemon::{DaemonSettings, Defaults, HistoryKeeps, Profile};
 pub use daemon_file::parse_daemon;
 pub use error::ConfigError;
 pub use load::{Apps, BrokenApp, load_app, load_apps, load_daemon};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::app::{CrashLoop, Limits, Proof};
 use super::document::Section;
+use crate::model::Retention;
 
 /// The longest that any setting may make slotd wait.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,11 +53,15 @@ pub(super) fn proof(parent: &Section<'_>, default: Proof) -> Proof {
 }
 
 /// `[retention]`.
-pub(super) fn keep(parent: &Section<'_>, default: u32) -> u32 {
+pub(super) fn retention(parent: &Section<'_>, default: Retention) -> Retention {
     let Some(section) = parent.section("retention") else { return default };
-    let keep = section.number("keep", 0..=MAX_KEEP).map_or(default, to_u32);
+    let retention = Retention {
+        keep: section.number("keep", 0..=MAX_KEEP).map_or(default.keep, to_u32),
+        max_age: section.age("max_age").unwrap_or(default.max_age),
+        max_bytes: section.size("max_bytes").or(default.max_bytes),
+    };
     section.finish();
-    keep
+    retention
 }
 
 /// `crash_loop`.

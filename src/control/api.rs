@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::{Kind, Report};
 use crate::model::evidence::Fault;
-use crate::model::slot::{Quarantine, SlotRecord, SlotState, UnitCount};
+use crate::model::slot::{Pin, Quarantine, SlotRecord, SlotState, UnitCount};
 use crate::model::{
     AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Template, Timestamp, Version,
 };
 
+mod pins;
 mod plan;
 
+pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
 
 /// An error answer: the fault, and the next command where there is one.
@@ -73,6 +75,9 @@ pub struct AppStatus {
     pub deploy: String,
     /// "stop-start".
     pub strategy: String,
+    /// Why nothing goes live by itself, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pin>,
     /// The live slot's units, as systemd has them: "web@1.4.2.service active/running".
     pub units: Vec<String>,
     /// The deployment under way, if one is.
@@ -115,6 +120,9 @@ pub struct SlotInfo {
     pub state: SlotState,
     /// Whether `fallback` names it.
     pub fallback: bool,
+    /// Who wants it kept, if somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pin>,
     /// The packed bytes.
     pub artifact: Option<Digest>,
     /// When it was published or refused.

@@ -15,6 +15,7 @@ mod events;
 mod log;
 mod patient;
 mod peer;
+mod pins;
 mod prune;
 mod quarantine;
 mod seats;

@@ -9,8 +9,8 @@ use crate::model::deployment::{Report, Say};
 use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PlanQuery, Planned, Pruned, QuarantineItem,
-    RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PinRequest, Pinned, PlanQuery, Planned,
+    Pruned, QuarantineItem, RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UnpinRequest, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -87,6 +87,20 @@ pub trait Service: Clone + Send + Sync + 'static {
         dry_run: bool,
         caller: Caller,
     ) -> impl Future<Output = Result<Pruned, ApiError>> + Send;
+    /// Keeps a slot, or has the app stay on what is live.
+    fn pin(
+        &self,
+        app: &AppName,
+        request: PinRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Pinned, ApiError>> + Send;
+    /// Lifts a pin.
+    fn unpin(
+        &self,
+        app: &AppName,
+        request: UnpinRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Pinned, ApiError>> + Send;
     /// The quarantined slots.
     fn quarantined(&self, app: &AppName) -> impl Future<Output = Result<Vec<QuarantineItem>, ApiError>> + Send;
     /// Lifts a quarantine.

@@ -36,6 +36,9 @@ use tell::Teller;
 /// How often an app whose folders couldn't be opened is tried again.
 const OPEN_RETRY: Duration = Duration::from_secs(10);
 
+/// How often what the history is not to keep goes.
+const PRUNE_HISTORY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What requests under way get to end before the daemon goes: within 2 seconds, deployments left to the next start.
 const SHUTDOWN: Duration = Duration::from_millis(1500);
 
@@ -128,6 +131,7 @@ async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result
     teller.ready().await;
     let mut again = tokio::time::interval(OPEN_RETRY);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut prune = tokio::time::interval(PRUNE_HISTORY);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -139,6 +143,7 @@ async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result
             }
             () = settings.changed() => settings.read().await,
             _ = again.tick(), if registry.is_incomplete() => settings.read_apps().await,
+            _ = prune.tick() => registry.prune_history(settings.history_keeps()).await,
             () = teller.due() => teller.tell().await,
         }
     }

@@ -7,7 +7,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::registry::Registry;
-use crate::config::{DaemonSettings, load_apps, load_daemon};
+use crate::config::{DaemonSettings, HistoryKeeps, load_apps, load_daemon};
 use crate::control::Access;
 use crate::model::{Code, Fault};
 use crate::units::UnitControl;
@@ -102,6 +102,11 @@ impl<U: UnitControl> Settings<U> {
     /// Who may use the control socket, as it is at any time.
     pub fn access(&self) -> watch::Receiver<Access> {
         self.access.subscribe()
+    }
+
+    /// What the history keeps, as it is now.
+    pub fn history_keeps(&self) -> HistoryKeeps {
+        self.in_force.history_keeps
     }
 
     /// Waits until a file has changed.

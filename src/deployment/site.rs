@@ -122,6 +122,7 @@ impl Site {
             env: Default::default(),
             staging,
             manifest: &manifest,
+            tree_bytes: 1,
             packed,
         };
         self.store.publish(&new, &compare).expect("published");

@@ -135,6 +135,11 @@ impl Layout {
         self.root().join("paused")
     }
 
+    /// The pin of the app: while it is there nothing goes live by itself.
+    pub fn pinned(&self) -> PathBuf {
+        self.root().join("pinned")
+    }
+
     /// The hold mark.
     pub fn hold(&self) -> PathBuf {
         self.run.join("hold").join(self.app.as_str())

@@ -1,6 +1,7 @@
 //! Slots: what stands in `slot.json`, the marks beside it, and the states that follow from both.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,9 @@ pub struct SlotRecord {
     pub env: BTreeMap<String, String>,
     /// When it was published.
     pub created: Timestamp,
+    /// Bytes of the tree's files; records of earlier versions don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_bytes: Option<u64>,
 }
 
 /// One unit of a slot: a template, and how many instances of it run.
@@ -91,6 +95,32 @@ pub struct Quarantine {
     pub fault: Fault,
     /// When.
     pub at: Timestamp,
+}
+
+/// `slots/NAME/left.json`: users left it, for another slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// When it was last live.
+    pub at: Timestamp,
+}
+
+/// `slots/NAME/pinned`: the slot is kept until it is unpinned. `pinned` beside the links: nothing goes live by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Who said so.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = self.message.as_ref().map(|message| format!(": {message}"));
+        write!(f, "pinned by {}{}", self.by, message.unwrap_or_default())
+    }
 }
 
 /// `mark.json`: the highest release ever live or tried, above which automatic mode goes on.

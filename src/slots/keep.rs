@@ -1,13 +1,16 @@
 //! Which slots are kept, and why. Pure: what is live, running or wanted comes in, a verdict a slot comes out.
 //!
-//! The rule reads no clock for slots that can be activated: "the highest" goes by the app's order of versions, so a
-//! clock that was set back, or a redeployment of something old, changes nothing. Failed ones are kept for their
-//! evidence, in a quota of their own, by when they failed.
+//! "The highest" goes by the app's order of versions, so a clock that was set back, or a redeployment of something old,
+//! changes nothing; only an age, where one is set, is told by the clock. Failed ones are kept for their evidence, in a
+//! quota of their own, by when they failed.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
-use crate::model::{SlotName, Timestamp, VersionOrder};
+use crate::model::retention::age_text;
+use crate::model::{Digest, Retention, SlotName, Timestamp, VersionOrder};
 
 /// How many failed releases are kept, with their evidence, beside the others.
 pub const KEEP_FAILED: usize = 5;
@@ -29,8 +32,10 @@ pub struct KeepInputs {
     pub queued: Vec<SlotName>,
     /// What is on disk.
     pub slots: Vec<Candidate>,
-    /// How many are kept beside all those.
-    pub keep: u32,
+    /// How many, for how long and with how many bytes are kept beside all those.
+    pub retention: Retention,
+    /// By the wall clock.
+    pub now: Timestamp,
     /// Which version is the higher.
     pub order: VersionOrder,
 }
@@ -44,6 +49,10 @@ pub struct Candidate {
     pub pinned: bool,
     /// Refused, quarantined or damaged: since when. `None` for one that can be activated.
     pub failed: Option<Timestamp>,
+    /// When it was last live, or else was published.
+    pub left: Timestamp,
+    /// What it has on the disk, shared with others or not: tree and artifact, each with its bytes.
+    pub parts: Vec<(Digest, u64)>,
 }
 
 /// Which slots are kept: a verdict on each that was on disk when it was computed.
@@ -82,6 +91,10 @@ pub enum Reason {
     Highest(u32),
     /// Not one of them: it goes.
     BeyondHighest(u32),
+    /// It was last live longer ago than this: it goes.
+    TooOld(Duration),
+    /// With it, and with what is higher or stays anyhow, slots would have more bytes than these: it goes.
+    BeyondBytes(u64),
     /// One of the [`KEEP_FAILED`] that failed last.
     FailedLast,
     /// Not one of them: it goes.
@@ -94,22 +107,33 @@ pub fn keep_set(inputs: &KeepInputs) -> KeepSet {
     slots.sort_by(|a, b| higher_first(inputs.order, &a.slot, &b.slot));
     let free = |candidate: &&&Candidate| inputs.protection(candidate).is_none();
 
+    let Retention { keep, max_age, max_bytes } = inputs.retention;
     let highest = slots.iter().filter(free).filter(|candidate| candidate.failed.is_none());
-    let highest: Vec<&SlotName> =
-        highest.take(usize::try_from(inputs.keep).unwrap_or(usize::MAX)).map(|candidate| &candidate.slot).collect();
+    let highest: Vec<&&Candidate> = highest.take(usize::try_from(keep).unwrap_or(usize::MAX)).collect();
+    let too_old = |candidate: &Candidate| max_age.filter(|max_age| candidate.left.until(inputs.now) > *max_age);
 
     let mut failed: Vec<&&Candidate> =
         slots.iter().filter(free).filter(|candidate| candidate.failed.is_some()).collect();
     // Stable: of those that failed at once the higher ones come first.
     failed.sort_by_key(|candidate| Reverse(candidate.failed));
-    let failed: Vec<&SlotName> = failed.iter().take(KEEP_FAILED).map(|candidate| &candidate.slot).collect();
+    failed.truncate(KEEP_FAILED);
 
-    let reason = |candidate: &Candidate| match inputs.protection(candidate) {
-        Some(reason) => reason,
-        None if failed.contains(&&candidate.slot) => Reason::FailedLast,
-        None if candidate.failed.is_some() => Reason::BeyondFailedLast,
-        None if highest.contains(&&candidate.slot) => Reason::Highest(inputs.keep),
-        None => Reason::BeyondHighest(inputs.keep),
+    // What stays whatever its bytes; then the highest, as long as they fit.
+    let mut bytes = Bytes::default();
+    slots.iter().filter(|candidate| !free(candidate)).chain(failed.iter().copied()).for_each(|it| bytes.add(it));
+    let fitting = highest.iter().filter(|it| too_old(it).is_none());
+    let fitting = fitting.take_while(|it| max_bytes.is_none_or(|most| bytes.with(it) <= most));
+    let fitting: Vec<&SlotName> = fitting.map(|candidate| &candidate.slot).collect();
+
+    let is_one_of = |set: &[&&Candidate], candidate: &Candidate| set.iter().any(|it| it.slot == candidate.slot);
+    let reason = |candidate: &Candidate| match (inputs.protection(candidate), too_old(candidate), max_bytes) {
+        (Some(reason), ..) => reason,
+        _ if is_one_of(&failed, candidate) => Reason::FailedLast,
+        _ if candidate.failed.is_some() => Reason::BeyondFailedLast,
+        _ if !is_one_of(&highest, candidate) => Reason::BeyondHighest(keep),
+        (_, Some(max_age), _) => Reason::TooOld(max_age),
+        (_, _, Some(most)) if !fitting.contains(&&candidate.slot) => Reason::BeyondBytes(most),
+        _ => Reason::Highest(keep),
     };
     let verdict = |candidate: &&Candidate| Verdict { slot: candidate.slot.clone(), reason: reason(candidate) };
     KeepSet { verdicts: slots.iter().map(verdict).collect() }
@@ -157,7 +181,8 @@ impl KeepInputs {
 impl Reason {
     /// Whether a slot stays for it.
     pub fn keeps(self) -> bool {
-        !matches!(self, Reason::BeyondHighest(_) | Reason::BeyondFailedLast)
+        use Reason::{BeyondBytes, BeyondFailedLast, BeyondHighest, TooOld};
+        !matches!(self, BeyondHighest(_) | TooOld(_) | BeyondBytes(_) | BeyondFailedLast)
     }
 }
 
@@ -173,9 +198,34 @@ impl fmt::Display for Reason {
             Reason::Pinned => f.write_str("pinned"),
             Reason::Highest(keep) => write!(f, "one of the {keep} highest"),
             Reason::BeyondHighest(keep) => write!(f, "beyond the {keep} highest"),
+            Reason::TooOld(max_age) => write!(f, "last live more than {} ago", age_text(*max_age)),
+            Reason::BeyondBytes(most) => write!(f, "beyond {most} bytes of all slots"),
             Reason::FailedLast => write!(f, "one of the {KEEP_FAILED} that failed last"),
             Reason::BeyondFailedLast => write!(f, "beyond the {KEEP_FAILED} that failed last"),
         }
+    }
+}
+
+/// Bytes on the disk, shared ones once.
+#[derive(Default)]
+struct Bytes {
+    counted: HashSet<Digest>,
+    all: u64,
+}
+
+impl Bytes {
+    fn add(&mut self, candidate: &Candidate) {
+        for (digest, bytes) in &candidate.parts {
+            if self.counted.insert(*digest) {
+                self.all = self.all.saturating_add(*bytes);
+            }
+        }
+    }
+
+    /// All of them, with the candidate's.
+    fn with(&mut self, candidate: &Candidate) -> u64 {
+        self.add(candidate);
+        self.all
     }
 }
 
@@ -184,139 +234,5 @@ fn higher_first(order: VersionOrder, a: &SlotName, b: &SlotName) -> Ordering {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn slot(text: &str) -> SlotName {
-        text.parse().expect("a slot")
-    }
-
-    fn ready(text: &str) -> Candidate {
-        Candidate { slot: slot(text), pinned: false, failed: None }
-    }
-
-    fn inputs(keep: u32, slots: &[&str]) -> KeepInputs {
-        KeepInputs {
-            current: None,
-            fallback: None,
-            next: None,
-            running: vec![],
-            intent: None,
-            queued: vec![],
-            slots: slots.iter().map(|text| ready(text)).collect(),
-            keep,
-            order: VersionOrder::Uapi,
-        }
-    }
-
-    fn removed(inputs: &KeepInputs) -> Vec<String> {
-        keep_set(inputs).removable().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn the_highest_stay_beside_current_and_fallback() {
-        let mut inputs = inputs(2, &["1.9", "1.10", "2.0~rc1", "2.0", "2.0@r2", "1.8"]);
-        inputs.current = Some(slot("1.10"));
-        inputs.fallback = Some(slot("1.8"));
-        assert_eq!(removed(&inputs), ["1.9", "2.0~rc1"]);
-        let reasons: Vec<String> =
-            keep_set(&inputs).verdicts().iter().map(|v| format!("{}: {}", v.slot, v.reason)).collect();
-        assert_eq!(
-            reasons,
-            [
-                "2.0@r2: one of the 2 highest",
-                "2.0: one of the 2 highest",
-                "2.0~rc1: beyond the 2 highest",
-                "1.10: current",
-                "1.9: beyond the 2 highest",
-                "1.8: fallback",
-            ]
-        );
-    }
-
-    #[test]
-    fn keep_none_and_redeploy_an_old_version_keeps_what_lives() {
-        let mut inputs = inputs(0, &["1", "2", "3", "4"]);
-        inputs.current = Some(slot("1"));
-        inputs.fallback = Some(slot("4"));
-        assert_eq!(removed(&inputs), ["2", "3"]);
-    }
-
-    #[test]
-    fn killed_between_the_switch_and_the_close_nothing_of_the_deployment_goes() {
-        let mut inputs = inputs(0, &["1", "2", "3"]);
-        // After the exchange: current is the candidate, next the slot that was left, fallback older still.
-        (inputs.current, inputs.next, inputs.fallback) = (Some(slot("3")), Some(slot("2")), Some(slot("1")));
-        assert_eq!(removed(&inputs), [""; 0]);
-        // Even with every link lost the intent and the running units speak.
-        (inputs.current, inputs.next, inputs.fallback) = (None, None, None);
-        inputs.intent = Some((Some(slot("2")), slot("3")));
-        inputs.running = vec![slot("1")];
-        assert_eq!(removed(&inputs), [""; 0]);
-    }
-
-    #[test]
-    fn failed_releases_have_a_quota_of_their_own_by_when_they_failed() {
-        let mut inputs = inputs(1, &["1"]);
-        let failed = |number: u64, at: u64| Candidate {
-            failed: Some(Timestamp::from_unix_millis(at)),
-            ..ready(&format!("9.{number}"))
-        };
-        // The lowest failed last: it is the one that somebody will ask about.
-        inputs.slots.extend((1..=7).map(|number| failed(number, 100 - number)));
-        assert_eq!(removed(&inputs), ["9.6", "9.7"]);
-        inputs.slots[7].pinned = true;
-        assert_eq!(removed(&inputs), ["9.6"], "a pinned one takes nobody's place");
-    }
-
-    #[test]
-    fn what_came_later_may_not_go() {
-        let set = keep_set(&inputs(0, &["1"]));
-        assert_eq!(set.bars(&slot("1")), None);
-        assert!(set.bars(&slot("2")).is_some());
-    }
-
-    proptest! {
-        #[test]
-        fn what_lives_or_is_wanted_never_goes(
-            slots in prop::collection::btree_map(1u32..20, (any::<bool>(), prop::option::of(0u64..9)), 0..16),
-            links in prop::array::uniform3(prop::option::of(1u32..20)),
-            running in prop::collection::vec(1u32..20, 0..4),
-            intent in prop::option::of((prop::option::of(1u32..20), 1u32..20)),
-            keep in 0u32..6,
-        ) {
-            let name = |number: u32| slot(&number.to_string());
-            let candidate = |(number, (pinned, failed)): (&u32, &(bool, Option<u64>))| Candidate {
-                slot: name(*number),
-                pinned: *pinned,
-                failed: failed.map(Timestamp::from_unix_millis),
-            };
-            let inputs = KeepInputs {
-                current: links[0].map(name),
-                fallback: links[1].map(name),
-                next: links[2].map(name),
-                running: running.iter().copied().map(name).collect(),
-                intent: intent.map(|(from, to)| (from.map(name), name(to))),
-                queued: vec![],
-                slots: slots.iter().map(candidate).collect(),
-                keep,
-                order: VersionOrder::Uapi,
-            };
-            let set = keep_set(&inputs);
-            prop_assert_eq!(set.verdicts().len(), slots.len());
-            let wanted = links.into_iter().flatten().chain(running).chain(intent.map(|(_, to)| to));
-            let wanted = wanted.chain(intent.and_then(|(from, _)| from));
-            let pinned = slots.iter().filter(|(_, (pinned, _))| *pinned).map(|(number, _)| *number);
-            let wanted: Vec<u32> = wanted.chain(pinned).collect();
-            for number in &wanted {
-                prop_assert!(set.bars(&name(*number)).is_some(), "{} of {:?}", number, set);
-            }
-            // Of the rest exactly the quotas stay.
-            let rest = slots.iter().filter(|(number, _)| !wanted.contains(number));
-            let (failed, ready): (Vec<_>, Vec<_>) = rest.partition(|(_, (_, failed))| failed.is_some());
-            let goes = ready.len().saturating_sub(keep as usize) + failed.len().saturating_sub(KEEP_FAILED);
-            prop_assert_eq!(set.removable().count(), goes);
-        }
-    }
-}
+#[path = "keep_tests.rs"]
+mod tests;

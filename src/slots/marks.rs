@@ -2,14 +2,24 @@
 
 use std::path::PathBuf;
 
-use crate::durable::{create_dir, read_json, remove_file, write_atomic, write_json};
-use crate::model::slot::{Mark, Quarantine};
-use crate::model::{DeploymentId, Fault, SlotName, Version, VersionOrder};
+use crate::durable::{create_dir, read_json, remove_file, write_json};
+use crate::model::slot::{Left, Mark, Pin, Quarantine};
+use crate::model::{DeploymentId, Fault, SlotName, Timestamp, Version, VersionOrder};
+use crate::points::{around, named};
 
 use super::error::SlotError;
 use super::store::{PIN_FILE, QUARANTINE_FILE, SlotStore};
 
 const EVIDENCE_DIR: &str = "evidence";
+const LEFT_FILE: &str = "left.json";
+
+named! {
+    /// What an operator marks; for crash points.
+    Marking {
+        Pin = "pin",
+        Unpin = "unpin",
+    }
+}
 
 impl SlotStore {
     /// The slot failed by its own fault and isn't tried again unless forced. A later quarantine replaces an earlier.
@@ -24,18 +34,39 @@ impl SlotStore {
         removed.map_err(SlotError::disk("lift the quarantine of", format!("slot {slot}")))
     }
 
-    /// The slot is kept until it is unpinned. Returns whether it wasn't pinned before.
-    pub fn pin(&self, slot: &SlotName) -> Result<bool, SlotError> {
-        let path = self.mark_of(slot, PIN_FILE)?;
-        if path.exists() {
-            return Ok(false);
-        }
-        write_atomic(&path, b"").map(|()| true).map_err(SlotError::disk("pin", format!("slot {slot}")))
+    /// The slot is kept until it is unpinned; without one the app stays on what is live. A later pin replaces an earlier.
+    /// Returns whether it wasn't pinned before.
+    pub fn pin(&self, slot: Option<&SlotName>, pin: &Pin) -> Result<bool, SlotError> {
+        let path = self.pin_file(slot)?;
+        let is_new = !path.exists();
+        let written = around(Marking::Pin.as_str(), || write_json(&path, pin));
+        written.map(|()| is_new).map_err(SlotError::disk("pin", pinned_name(slot)))
     }
 
-    /// The slot is kept no longer than others. Returns whether it was pinned.
-    pub fn unpin(&self, slot: &SlotName) -> Result<bool, SlotError> {
-        remove_file(&self.mark_of(slot, PIN_FILE)?).map_err(SlotError::disk("unpin", format!("slot {slot}")))
+    /// The slot is kept no longer than others, or the app goes on. Returns whether it was pinned.
+    pub fn unpin(&self, slot: Option<&SlotName>) -> Result<bool, SlotError> {
+        let path = self.pin_file(slot)?;
+        around(Marking::Unpin.as_str(), || remove_file(&path)).map_err(SlotError::disk("unpin", pinned_name(slot)))
+    }
+
+    /// The pin of a slot, or of the app. One that can't be read is an error: what somebody pinned stays pinned.
+    pub fn pinned(&self, slot: Option<&SlotName>) -> Result<Option<Pin>, SlotError> {
+        read_json(&self.pin_file(slot)?).map_err(SlotError::disk("read the pin of", pinned_name(slot)))
+    }
+
+    fn pin_file(&self, slot: Option<&SlotName>) -> Result<PathBuf, SlotError> {
+        slot.map_or_else(|| Ok(self.layout.pinned()), |slot| self.mark_of(slot, PIN_FILE))
+    }
+
+    /// Users have left the slot for another one.
+    pub fn mark_left(&self, slot: &SlotName, at: Timestamp) -> Result<(), SlotError> {
+        let written = write_json(&self.mark_of(slot, LEFT_FILE)?, &Left { at });
+        written.map_err(SlotError::disk("note when users left", format!("slot {slot}")))
+    }
+
+    /// When it was last live, as far as that was noted.
+    pub fn last_live(&self, slot: &SlotName) -> Option<Timestamp> {
+        read_json::<Left>(&self.layout.slot(slot).join(LEFT_FILE)).ok().flatten().map(|left| left.at)
     }
 
     /// Keeps what a deployment saw of the slot, as `evidence/ID.json`, for as long as the slot is kept.
@@ -70,4 +101,8 @@ impl SlotStore {
         let folder = self.layout.slot(slot);
         if folder.is_dir() { Ok(folder.join(file)) } else { Err(SlotError::Unknown(slot.clone())) }
     }
+}
+
+fn pinned_name(slot: Option<&SlotName>) -> String {
+    slot.map_or_else(|| "the app".to_owned(), |slot| format!("slot {slot}"))
 }

@@ -35,6 +35,7 @@ pub use error::SlotError;
 pub use instance::{HEALTH_DIR, health_socket};
 pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};
 pub use links::{LinkState, Links};
+pub use marks::Marking;
 pub use prune::{Pruned, Removal};
 pub use publish::{NewSlot, PublishStep, Published, Verify, tree_key};
 pub use store::{Entry, SlotStore, Stored};

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use crate::durable::{names, remove_tree};
-use crate::model::{Digest, InstanceName, SlotName, Timestamp, VersionOrder};
-use crate::points::{self, named};
+use crate::model::{Digest, InstanceName, Retention, SlotName, Timestamp, VersionOrder};
+use crate::points::{around, named};
 
 use super::error::SlotError;
 use super::keep::{Candidate, KeepInputs, KeepSet, keep_set};
@@ -34,7 +34,7 @@ named! {
 
 impl SlotStore {
     /// What the disk says for the keep-set, now; the caller adds what runs and what is wanted.
-    pub fn keep_inputs(&self, keep: u32, order: VersionOrder) -> Result<KeepInputs, SlotError> {
+    pub fn keep_inputs(&self, retention: Retention, order: VersionOrder) -> Result<KeepInputs, SlotError> {
         let links = self.links()?;
         Ok(KeepInputs {
             current: links.current.meant(),
@@ -43,8 +43,9 @@ impl SlotStore {
             running: Vec::new(),
             intent: None,
             queued: Vec::new(),
-            slots: self.slots()?.iter().map(candidate).collect(),
-            keep,
+            slots: self.slots()?.iter().map(|entry| self.candidate(entry)).collect(),
+            retention,
+            now: Timestamp::now(),
             order,
         })
     }
@@ -58,11 +59,13 @@ impl SlotStore {
             let now = inputs()?;
             let set = keep_set(&now);
             let Some(slot) = set.removable().find(|slot| !tried.contains(*slot)).cloned() else {
-                pruned.warnings.extend(step(Removal::Unreferenced, || self.sweep_unreferenced(&now.running)));
+                pruned
+                    .warnings
+                    .extend(around(Removal::Unreferenced.as_str(), || self.sweep_unreferenced(&now.running)));
                 return Ok(pruned);
             };
-            let removed = step(Removal::Instances, || self.remove_instances(&slot, &set))
-                .and_then(|()| step(Removal::Slot, || self.remove_slot(&slot, &set)));
+            let removed = around(Removal::Instances.as_str(), || self.remove_instances(&slot, &set))
+                .and_then(|()| around(Removal::Slot.as_str(), || self.remove_slot(&slot, &set)));
             match removed {
                 Ok(()) => pruned.removed.push(slot.clone()),
                 Err(error) => pruned.warnings.push(error),
@@ -149,6 +152,27 @@ impl SlotStore {
         target.file_name()?.to_str()?.parse().ok()
     }
 
+    fn candidate(&self, entry: &Entry) -> Candidate {
+        let failed = match (&entry.stored, &entry.quarantine) {
+            (Stored::Refused(refused), _) => Some(refused.at),
+            (_, Some(quarantine)) => Some(quarantine.at),
+            // Nobody knows since when: the first to go.
+            (Stored::Damaged(_), None) => Some(Timestamp::from_unix_millis(0)),
+            (Stored::Slot(_), None) => None,
+        };
+        let (created, parts) = match &entry.stored {
+            Stored::Slot(record) => {
+                // Of a tree from before its size was kept no more is known than that of its artifact.
+                let tree = record.tree_bytes.unwrap_or(record.origin.bytes);
+                (record.created, vec![(record.tree, tree), (record.artifact, record.origin.bytes)])
+            }
+            Stored::Refused(refused) => (refused.at, Vec::new()),
+            Stored::Damaged(_) => (Timestamp::from_unix_millis(0), Vec::new()),
+        };
+        let left = self.last_live(&entry.name).map_or(created, |left| left.max(created));
+        Candidate { slot: entry.name.clone(), pinned: entry.pinned, failed, left, parts }
+    }
+
     fn check_not_kept(&self, slot: &SlotName, guard: &KeepSet) -> Result<(), SlotError> {
         let kept = |reason: String| Err(SlotError::Kept { slot: slot.clone(), reason });
         if let Some(reason) = guard.bars(slot) {
@@ -162,23 +186,4 @@ impl SlotStore {
             _ => Ok(()),
         }
     }
-}
-
-/// A removal, between its two crash points.
-fn step<T>(removal: Removal, work: impl FnOnce() -> T) -> T {
-    points::pass(points::Side::Before, removal.as_str());
-    let done = work();
-    points::pass(points::Side::After, removal.as_str());
-    done
-}
-
-fn candidate(entry: &Entry) -> Candidate {
-    let failed = match (&entry.stored, &entry.quarantine) {
-        (Stored::Refused(refused), _) => Some(refused.at),
-        (_, Some(quarantine)) => Some(quarantine.at),
-        // Nobody knows since when: the first to go.
-        (Stored::Damaged(_), None) => Some(Timestamp::from_unix_millis(0)),
-        (Stored::Slot(_), None) => None,
-    };
-    Candidate { slot: entry.name.clone(), pinned: entry.pinned, failed }
 }

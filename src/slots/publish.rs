@@ -43,6 +43,8 @@ pub struct NewSlot<'a> {
     pub staging: PathBuf,
     /// The content manifest of that tree, as it is to be stored.
     pub manifest: &'a [u8],
+    /// Bytes of the tree's files.
+    pub tree_bytes: u64,
     /// The packed bytes: a file in the app's `spool`.
     pub packed: PathBuf,
 }
@@ -203,6 +205,7 @@ impl SlotStore {
             origin: new.origin.clone(),
             env: new.env.clone(),
             created: Timestamp::now(),
+            tree_bytes: Some(new.tree_bytes),
         }
     }
 

@@ -19,6 +19,7 @@ use slotd::control::api::*;
 use slotd::control::service::{Caller, Service};
 use slotd::control::{Access, Limits, serve_with};
 use slotd::model::deployment::Say;
+use slotd::model::slot::Pin;
 use slotd::model::{AppName, Code, DeploymentId, Fault, Report, SlotName, Timestamp};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -218,6 +219,24 @@ impl Service for Fake {
             script.calls.push(format!("prune {app} {dry_run}"));
             Ok(script.pruned.clone().expect("not scripted: prune"))
         })
+    }
+
+    async fn pin(&self, app: &AppName, request: PinRequest, caller: Caller) -> Result<Pinned, ApiError> {
+        self.known(app)?;
+        let PinRequest { slot, message } = request;
+        let name = slot.as_ref().map(|slot| format!(" {slot}")).unwrap_or_default();
+        self.set(|script| script.calls.push(format!("pin {app}{name} {message:?}")));
+        let pin = Pin { by: caller.name, at: Timestamp::now(), message };
+        Ok(Pinned { slot, pin: Some(pin), changed: true })
+    }
+
+    async fn unpin(&self, app: &AppName, request: UnpinRequest, _: Caller) -> Result<Pinned, ApiError> {
+        self.known(app)?;
+        let UnpinRequest { slot } = request;
+        let name = slot.as_ref().map(|slot| format!(" {slot}")).unwrap_or_default();
+        self.set(|script| script.calls.push(format!("unpin {app}{name}")));
+        // Of the app there is none to lift.
+        Ok(Pinned { changed: slot.is_some(), slot, pin: None })
     }
 
     async fn quarantined(&self, app: &AppName) -> Result<Vec<QuarantineItem>, ApiError> {

@@ -25,6 +25,7 @@ pub fn online() -> AppStatus {
         fallback: Some(slot("1.0.0")),
         deploy: "automatic".into(),
         strategy: "stop-start".into(),
+        pinned: None,
         units: vec!["web@2.0.0.service active/running".into()],
         deployment: None,
         last: None,

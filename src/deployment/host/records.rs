@@ -138,6 +138,12 @@ impl<U: UnitControl> Host<U> {
         self.change(move |store| {
             // Where `fallback` was exchanged there is no `next`, unless somebody changed `fallback` in between.
             settle_next(store, from.as_ref())?;
+            if let Some(from) = &from
+                && let Err(error) = store.mark_left(from, Timestamp::now())
+            {
+                // By then it counts from its publication.
+                tracing::warn!("{}", error.fault());
+            }
             store.clear_quarantine(&to).map(drop).map_err(|error| error.fault())
         })
         .await

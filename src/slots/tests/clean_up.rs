@@ -75,8 +75,8 @@ fn what_came_to_be_kept_after_the_keep_set_was_computed_is_not_removed() {
     world.publish("1");
     world.publish("2");
     world.publish("3");
-    let set = keep_set(&world.store.keep_inputs(0, VersionOrder::Uapi).expect("inputs"));
-    world.store.pin(&slot("1")).expect("pinned");
+    let set = keep_set(&world.store.keep_inputs(keeping(0), VersionOrder::Uapi).expect("inputs"));
+    world.store.pin(Some(&slot("1")), &pin()).expect("pinned");
     world.store.link_next(&slot("2")).expect("next");
     world.publish("4");
     for name in ["1", "2", "4"] {

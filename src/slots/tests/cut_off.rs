@@ -65,14 +65,14 @@ fn steps(world: &World, deed: &Deed) -> Vec<Step> {
         },
         Deed::Pin(number) if known(&number) => {
             let slot = name(&number);
-            vec![Box::new(move |world| assert!(world.store.pin(&slot).is_ok()))]
+            vec![Box::new(move |world| assert!(world.store.pin(Some(&slot), &pin()).is_ok()))]
         }
         Deed::Unpin(number) if known(&number) => {
             let slot = name(&number);
-            vec![Box::new(move |world| assert!(world.store.unpin(&slot).is_ok()))]
+            vec![Box::new(move |world| assert!(world.store.unpin(Some(&slot)).is_ok()))]
         }
         Deed::Prune(keep) => {
-            let set = keep_set(&world.store.keep_inputs(keep, VersionOrder::Uapi).expect("inputs"));
+            let set = keep_set(&world.store.keep_inputs(keeping(keep), VersionOrder::Uapi).expect("inputs"));
             let mut steps: Vec<Step> = vec![];
             for slot in set.removable() {
                 let (a, b) = ((slot.clone(), set.clone()), (slot.clone(), set.clone()));

@@ -10,9 +10,12 @@ fn marks_stand_beside_their_slots() {
     world.publish("1.0");
     let name = slot("1.0");
     let entry = || world.store.slot(&name).expect("there");
-    assert!(world.store.pin(&name).expect("pinned") && !world.store.pin(&name).expect("is so"));
+    assert!(
+        world.store.pin(Some(&name), &pin()).expect("pinned") && !world.store.pin(Some(&name), &pin()).expect("is so")
+    );
     assert!(entry().pinned);
-    assert!(world.store.unpin(&name).expect("unpinned") && !world.store.unpin(&name).expect("is so"));
+    assert_eq!(world.store.pinned(Some(&name)).expect("readable"), Some(pin()));
+    assert!(world.store.unpin(Some(&name)).expect("unpinned") && !world.store.unpin(Some(&name)).expect("is so"));
 
     let quarantine = Quarantine {
         deployment: "web-7".into(),
@@ -30,7 +33,7 @@ fn marks_stand_beside_their_slots() {
     let id: DeploymentId = "web-7".parse().expect("an id");
     world.store.write_evidence(&name, &id, &fault(Code::ProbeFailed)).expect("kept");
     assert_eq!(world.store.evidence(&name, &id).expect("read"), Some(fault(Code::ProbeFailed)));
-    assert_eq!(world.store.pin(&slot("2.0")).expect_err("no slot").code(), Code::UnknownSlot);
+    assert_eq!(world.store.pin(Some(&slot("2.0")), &pin()).expect_err("no slot").code(), Code::UnknownSlot);
 }
 
 #[test]

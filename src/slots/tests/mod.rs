@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::durable;
 use crate::model::release::Release;
-use crate::model::slot::{Origin, SlotRecord, UnitCount};
-use crate::model::{Code, Digest, Fault, Layout, Link, SlotName, VersionOrder};
+use crate::model::slot::{Origin, Pin, SlotRecord, UnitCount};
+use crate::model::{Code, Digest, Fault, Layout, Link, Retention, SlotName, Timestamp, VersionOrder};
 
 fn slot(text: &str) -> SlotName {
     text.parse().expect("a slot")
@@ -23,6 +23,14 @@ fn slot(text: &str) -> SlotName {
 
 fn origin() -> Origin {
     Origin { file: "web.tar".into(), bytes: 3, by: "ann".into(), message: None }
+}
+
+fn keeping(keep: u32) -> Retention {
+    Retention { keep, ..Retention::default() }
+}
+
+fn pin() -> Pin {
+    Pin { by: "ann".into(), at: Timestamp::from_unix_millis(1), message: None }
 }
 
 /// The tree's one file must be the manifest's bytes.
@@ -82,6 +90,7 @@ impl World {
             env: BTreeMap::from([("GREETING".into(), "say \"hi\"".into())]),
             staging,
             manifest: content.as_bytes(),
+            tree_bytes: content.len() as u64,
             packed,
         }
     }
@@ -121,7 +130,7 @@ impl World {
     }
 
     fn prune(&self, keep: u32) -> Pruned {
-        self.store.prune(|| self.store.keep_inputs(keep, VersionOrder::Uapi)).expect("pruned")
+        self.store.prune(|| self.store.keep_inputs(keeping(keep), VersionOrder::Uapi)).expect("pruned")
     }
 
     fn files(&self, folder: PathBuf) -> Vec<String> {
