@@ -48,7 +48,7 @@ fn killed_at_every_point_once() {
     .concat();
     let points = points();
     let mut deaths = Vec::new();
-    for (number, point) in points.iter().filter(|point| !WAITS.contains(&point.as_str())).enumerate() {
+    for (number, point) in points.iter().filter(|point| !OWN.contains(&point.as_str())).enumerate() {
         let ways: Vec<_> = passed.iter().filter(|(_, (passed, _))| passed == point).collect();
         assert!(!ways.is_empty(), "no scenario passes {point}");
         // The scenarios, and the passings of a point in each, take turns.
@@ -64,13 +64,16 @@ fn killed_at_every_point_once() {
         }
         fired
     });
-    let fired = fired.iter().sum::<usize>() + killed_while_it_waits_for_a_word();
+    let own = killed_while_it_waits_for_a_word() + killed_on_the_way_back_to_a_warm_slot();
+    let fired = fired.iter().sum::<usize>() + own;
     tell(&format!("killed at every point once: points={} fired={fired}", points.len()));
     assert_eq!(points.len(), fired);
 }
 
-/// The points of the wait for an operator's word, which none of the scenarios has.
+/// What none of the scenarios has: the wait for an operator's word, and the way back to a slot that runs on warm.
 const WAITS: [&str; 2] = ["before:await", "after:await"];
+const RETURNS: [&str; 2] = ["before:return", "after:return"];
+const OWN: [&str; 4] = [WAITS[0], WAITS[1], RETURNS[0], RETURNS[1]];
 
 /// A deployment that waits behind its canary goes on waiting after each death, and then goes live by that word.
 fn killed_while_it_waits_for_a_word() -> usize {
@@ -99,6 +102,40 @@ fn killed_while_it_waits_for_a_word() -> usize {
         world.expect_serving(8080, version);
     }
     WAITS.len()
+}
+
+/// An operator goes back while the new slot is watched: after each death the old one, which never stopped, has the users.
+fn killed_on_the_way_back_to_a_warm_slot() -> usize {
+    let rig = Rig::empty("crash-warm", Profile::User);
+    let world = &rig.world;
+    world.add_app_with("web", "--port 8080 --route nftables");
+    world.settings("web", "strategy = \"blue-green\"\n[soak]\ntime = \"0s\"\n");
+    for version in ["1.0.0", "2.0.0"] {
+        world.fetch(&world.artifact("web", version, ""));
+    }
+    world.ok("deploy /root/web-1.0.0.tar.zst --app web");
+    world.settings("web", "strategy = \"blue-green\"\n[soak]\ntime = \"10m\"\n");
+    world.ok("deploy /root/web-2.0.0.tar.zst --app web --no-wait");
+    let run = || world.host.ok("systemctl show -P InvocationID web@1.0.0.service");
+    let before = run();
+    for point in RETURNS {
+        if point == RETURNS[1] {
+            world.ok("activate web 2.0.0 --no-wait");
+        }
+        world.expect_status("web", "2.0.0 to be watched", |status| status["deployment"]["state"] == "soaking");
+        rig.arm(point, 1);
+        world.slotctl("rollback web");
+        rig.expect_dead(point);
+        let status = world.expect_idle("web");
+        assert_eq!(
+            (&status["current"], &status["last"]["ended"]["outcome"]),
+            (&"1.0.0".into(), &"cancelled".into()),
+            "{status}"
+        );
+        world.expect_serving(8080, "1.0.0");
+        assert_eq!(run(), before, "{point}: 1.0.0 was to run on");
+    }
+    RETURNS.len()
 }
 
 #[test]
