@@ -143,7 +143,11 @@ async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result
             }
             () = settings.changed() => settings.read().await,
             _ = again.tick(), if registry.is_incomplete() => settings.read_apps().await,
-            _ = prune.tick() => registry.prune_history(settings.history_keeps()).await,
+            // In a task of its own: a history that is slow must not hold up a shutdown.
+            _ = prune.tick() => drop(tokio::spawn({
+                let (registry, keeps) = (registry.clone(), settings.history_keeps());
+                async move { registry.prune_history(keeps).await }
+            })),
             () = teller.due() => teller.tell().await,
         }
     }
