@@ -1,10 +1,10 @@
 //! Crash points: where a test kills the daemon, before and after each step that changes the host.
 //!
-//! The points are the names of a room's own list of steps, made by `named!`: the effects of a deployment, the
-//! removals of `prune`, the marks of operators, the record of the queue. So a step without a point doesn't compile. Under the feature `crash-points` the daemon
-//! writes each point that it passes to the file `SLOTD_CRASH_LOG`, and kills itself with SIGKILL at the one that
-//! the file `SLOTD_CRASH_AT` names: "before:switch 2" is the second time from now on. That file is taken away first,
-//! so that the next start passes. Without the feature nothing of this is compiled.
+//! The points are the names of a room's own list of steps, made by `named!`: the effects of a deployment, the removals of
+//! `prune`, the marks of operators, the record of the queue. So a step without a point doesn't compile. Under the feature
+//! `crash-points` the daemon writes each point that it passes to the file `SLOTD_CRASH_LOG`, and kills itself with SIGKILL
+//! at the one that the file `SLOTD_CRASH_AT` names: "before:switch 2" is the second time from now on. That file is taken
+//! away first, so that the next start passes. Without the feature nothing of this is compiled.
 
 /// Makes an enum of steps without content, the list of all of them, and their names.
 macro_rules! named {

@@ -17,7 +17,7 @@ use support::host::text;
 use support::wait_until;
 use support::world::PATIENCE;
 
-/// All points that there are.
+/// All points that there are, but for those of what operators mark: `host_crash_life.rs` kills at them.
 fn points() -> Vec<String> {
     let names = Kind::ALL.iter().map(|kind| kind.as_str()).chain(Removal::ALL.iter().map(|removal| removal.as_str()));
     let names = names.chain(Step::ALL.iter().map(|step| step.as_str()));

@@ -150,35 +150,26 @@ const SOCKET_SIGNAL_SOAKED: Route = Route {
     ..SOCKET_SIGNAL
 };
 
-/// The same; the health socket of each instance is asked beside its port.
-const NFTABLES_SOAKED: Route = Route {
-    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
-               [route]\nkind = \"nftables\"\nport = 8080\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
-               [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
-               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
-               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
-    ..NFTABLES
-};
+/// The same with ports of instances' own; the health socket of each instance is asked beside its port.
+macro_rules! soaked {
+    ($kind:literal, $route:expr) => {
+        Route {
+            settings: concat!(
+                "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n[route]\n",
+                $kind,
+                "\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
+                 [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
+                 [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
+                 [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
+            ),
+            ..$route
+        }
+    };
+}
 
-/// The same behind HAProxy.
-const HAPROXY_SOAKED: Route = Route {
-    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
-               [route]\nkind = \"haproxy\"\nbackend = \"web\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
-               [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
-               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
-               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
-    ..HAPROXY
-};
-
-/// The same behind nginx.
-const NGINX_SOAKED: Route = Route {
-    settings: "strategy = \"blue-green\"\n[soak]\ntime = \"4s\"\n\
-               [route]\nkind = \"nginx\"\nports = \"20000-20099\"\ndrain = \"1500ms\"\n\
-               [[probe]]\nkind = \"http\"\naddress = \"127.0.0.1:{port}\"\n\
-               [[probe]]\nkind = \"http\"\naddress = \"/run/slots/web/{instance}/health.sock\"\n\
-               [proof]\ninterval = \"100ms\"\nsuccesses = 2\ndeadline = \"2s\"\nstable_for = \"2s\"\n",
-    ..NGINX
-};
+const NFTABLES_SOAKED: Route = soaked!("kind = \"nftables\"\nport = 8080", NFTABLES);
+const HAPROXY_SOAKED: Route = soaked!("kind = \"haproxy\"\nbackend = \"web\"", HAPROXY);
+const NGINX_SOAKED: Route = soaked!("kind = \"nginx\"", NGINX);
 
 /// Four instances behind HAProxy, of which one is the canary.
 const HAPROXY_CANARY: Route = Route {

@@ -168,6 +168,13 @@ fn expect_refused(world: &World, words: &str, exit: i32, code: &str) {
     assert!(shown(&output).contains(&format!("\"{code}\"")), "{words}: {}", shown(&output));
 }
 
+/// Words that are refused to somebody who is in none of slotd's groups.
+#[track_caller]
+fn expect_denied(world: &World, words: &str) {
+    let denied = world.host.sh(&format!("runuser -u nobody -- slotctl {words} --json"));
+    assert!(shown(&denied).contains("\"auth.denied\""), "{}", shown(&denied));
+}
+
 /// What the settings file is told about this line of `[retention]`.
 #[track_caller]
 fn expect_wrong(world: &World, line: &str, part: &str) {
@@ -183,8 +190,7 @@ fn expect_wrong(world: &World, line: &str, part: &str) {
 fn row07_refusal(world: &World) {
     let before = world.slots("web");
     expect_refused(world, "prune nobody", 4, "unknown.app");
-    let denied = world.host.sh("runuser -u nobody -- slotctl prune web --json");
-    assert!(shown(&denied).contains("\"auth.denied\""), "{}", shown(&denied));
+    expect_denied(world, "prune web");
     expect_wrong(world, "max_age = \"12m\"", "is no age: days as a number");
     expect_wrong(world, "max_age = 36501", "must be between 0 and 36500");
     expect_wrong(world, "max_age = \"101y\"", "has at most 36500 days");
@@ -201,8 +207,7 @@ fn row13_refusal(world: &World) {
     expect_refused(world, "quarantine clear web 1.0.0", 4, "unknown.slot");
     let long = "x".repeat(5000);
     expect_refused(world, &format!("pin web -m {long}"), 5, "request.invalid");
-    let denied = world.host.sh("runuser -u nobody -- slotctl pin web --json");
-    assert!(shown(&denied).contains("\"auth.denied\""), "{}", shown(&denied));
+    expect_denied(world, "pin web");
     // What isn't pinned is no mistake to unpin.
     for words in ["unpin web", "unpin web 1.0.0"] {
         assert_eq!(world.json(words)["changed"], false, "{words}");

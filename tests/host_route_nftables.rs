@@ -94,13 +94,19 @@ fn a_firewall_that_is_loaded_anew_is_followed() {
     });
 }
 
+/// 2.0.0 is live, 1.0.0 runs beside it, and slotd is gone: users go where a set says that was written by hand.
+#[track_caller]
+fn two_that_run(world: &World) {
+    world.live("web", 8080, "1.0.0");
+    world.live("web", 8080, "2.0.0");
+    mask_slotd(world);
+    world.host.ok("systemctl start web@1.0.0.service");
+}
+
 #[test]
 fn a_switch_refuses_nobody_and_leaves_open_connections_where_they_are() {
     on_both("nft-load", |world| {
-        world.live("web", 8080, "1.0.0");
-        world.live("web", 8080, "2.0.0");
-        mask_slotd(world);
-        world.host.ok("systemctl start web@1.0.0.service");
+        two_that_run(world);
         let answered = under_load(world, || {
             for turn in 0..10 {
                 switch(world, &[(if turn % 2 == 0 { "1.0.0" } else { "2.0.0" }, 1)]);
@@ -168,10 +174,7 @@ fn expect_knocking(world: &World) {
 #[test]
 fn who_comes_to_one_that_has_left_is_let_in_by_the_next_and_not_refused() {
     on_both("nft-knock", |world| {
-        world.live("web", 8080, "1.0.0");
-        world.live("web", 8080, "2.0.0");
-        mask_slotd(world);
-        world.host.ok("systemctl start web@1.0.0.service");
+        two_that_run(world);
 
         // Their first packets are lost; when they send them again users go elsewhere, and the kernel still sends theirs here.
         switch(world, &[("1.0.0", 1)]);

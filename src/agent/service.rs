@@ -17,7 +17,7 @@ use crate::durable;
 use crate::model::deployment::Say;
 use crate::model::slot::{Pin, SlotState};
 use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName, Timestamp};
-use crate::slots::{Entry, Links, SlotError, SlotStore, Stored};
+use crate::slots::{Entry, Links, SlotStore, Stored};
 use crate::units::UnitControl;
 
 use super::ask::{Answer, AppHandle, Ask, View};
@@ -240,12 +240,13 @@ fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
 
 /// One that can't be read counts.
 fn pin_of(store: &SlotStore, entry: &Entry) -> Option<Pin> {
-    let unknown = |error: SlotError| Pin {
-        by: "somebody".to_owned(),
-        at: Timestamp::from_unix_millis(0),
-        message: Some(error.fault().to_string()),
-    };
-    store.pinned(Some(&entry.name)).unwrap_or_else(|error| entry.pinned.then(|| unknown(error)))
+    if !entry.pinned {
+        return None;
+    }
+    store.pinned(Some(&entry.name)).unwrap_or_else(|error| {
+        let message = Some(error.fault().to_string());
+        Some(Pin { by: "somebody".to_owned(), at: Timestamp::from_unix_millis(0), message })
+    })
 }
 
 fn gone(app: &AppName) -> ApiError {

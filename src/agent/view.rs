@@ -79,8 +79,10 @@ impl<U: UnitControl> App<U> {
 
     /// What would go live by itself if the app weren't told to rest, or to stay on what is live.
     fn held_back(&self) -> Option<WaitingItem> {
+        if self.pause_mark().is_none() && !self.is_pinned() {
+            return None;
+        }
         let waits = self.with_rules(|ready, rules| {
-            rules.paused.map(drop).or(rules.pinned.map(drop))?;
             let chosen = choose::automatic(ready, &Rules { paused: None, pinned: None, ..*rules })?;
             Some((chosen.to_string(), choose::why_not(chosen, ready, rules)?.to_string()))
         });

@@ -22,9 +22,8 @@ impl<U: UnitControl> Host<U> {
             return Ok(Observed::Nothing);
         }
         let traffic = &self.those_up(traffic).await?;
-        let backends = |traffic| backends(facts, traffic, &|instance| self.store.port(instance));
-        let (set, standby) = (backends(traffic), backends(&Traffic::of(traffic.standby.clone())));
-        match self.route.switch(&set, &standby).await {
+        let set = backends(facts, traffic, &|instance| self.store.port(instance));
+        match self.route.switch(&set, &self.with_ports(&traffic.standby)).await {
             Ok(()) => Ok(Observed::Nothing),
             // It takes users from those who have them by now: no reason to go back to it.
             Err(fault) if fault.code == Code::RouteNotQuiet => self.end_loud(fault).await,
@@ -77,12 +76,17 @@ impl<U: UnitControl> Host<U> {
             // Nobody counts connections on a socket that slots share: an app ends them itself when it stops.
             return Ok(Observed::Nothing);
         }
-        let set = leaving.iter().map(|(unit, instance)| Backend {
+        let drained = self.route.drain(&self.with_ports(leaving), self.drain_limit()).await.map_err(environment)?;
+        Ok(Observed::Drained(drained))
+    }
+
+    /// Instances with the ports that they have, each with the same share.
+    fn with_ports(&self, of: &[(UnitName, InstanceName)]) -> BTreeSet<Backend> {
+        let backend = |(unit, instance): &(UnitName, InstanceName)| Backend {
             port: self.store.port(instance),
             ..Backend::new(unit.clone(), instance.clone())
-        });
-        let drained = self.route.drain(&set.collect(), self.drain_limit()).await.map_err(environment)?;
-        Ok(Observed::Drained(drained))
+        };
+        of.iter().map(backend).collect()
     }
 
     /// How long open connections of what is taken out may go on.
