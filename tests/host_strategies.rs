@@ -131,7 +131,11 @@ fn rolling_moves_one_after_the_other_and_waits_for_a_word() {
     expect_parts(&world.ok("scale web 2"), &["nothing to do, 3.0.0@r2 is live already"]);
     world.host.ok("systemctl restart slotd.service");
     expect_exit(&world.slotctl("scale web 2 --unit job@"), 5);
+    // Without a word on it, the new slot is watched as the strategy of the deployment has it.
     world.settings("web", "strategy = \"stop-start\"\n");
+    assert_eq!(world.json("plan web 3.0.0")["soak"], "0s");
+    assert_eq!(world.json("plan web 3.0.0 --strategy blue-green")["soak"], "1m");
+    world.settings("web", "strategy = \"stop-start\"\n[soak]\ntime = \"0s\"\n");
     world.begin("deploy", &format!("deploy {} --app web --strategy blue-green", world.make("web", "4.0.0", "")));
     let (exit, said) = world.exit_of("deploy");
     assert_eq!(exit, 0, "{said}");

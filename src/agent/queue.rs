@@ -180,7 +180,7 @@ impl<U: UnitControl> App<U> {
     pub(super) fn next_try(&mut self) -> Option<Report> {
         let last = self.last.clone()?;
         let again = new_report(self.next_id(), last.kind, last.to, &last.by, last.message);
-        Some(Report { attempt: last.attempt + 1, ..again })
+        Some(Report { attempt: last.attempt + 1, strategy: last.strategy, ..again })
     }
 
     pub(super) fn retry(&mut self) {

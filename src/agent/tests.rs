@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::app::{self, App, Work};
 use super::ask::{AppHandle, Ask, View};
 use super::deploy::{Ground, Wanted, Word, new_report};
+use super::queue::Brought;
 use super::shared::{Events, Shared, intakes};
 use crate::control::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, Pruned, UploadQuery, Uploaded};
 use crate::control::service::Caller;
@@ -26,7 +27,7 @@ use crate::deployment::stage::{Live, Stage};
 use crate::history::History;
 use crate::inbox::WatchHub;
 use crate::model::deployment::{Blame, Ended, Kind};
-use crate::model::{Code, Fault, Link, Outcome, Report, Timestamp};
+use crate::model::{Code, Fault, Link, Outcome, Report, StrategyName, Timestamp};
 use crate::units::fake::FakeUnits;
 
 /// Longer than anything here takes on a busy machine; what is waited for is a level.
@@ -227,12 +228,14 @@ async fn when_the_cause_is_gone_the_next_try_goes_live() {
     let site = Site::serving(&["1", "2"]).automatic();
     site.units.unit("web@2").start_is_denied();
     let mut app = still(&site);
-    app.choose();
+    let strategy = Some(StrategyName::StopStart);
+    app.choose_for("ann", Some(Brought { slot: &slot("2"), message: None, strategy }));
     rest(&mut app).await;
     assert_eq!(outcome(app.last.as_ref()), Some((Outcome::RolledBack, Some(Code::UnitControl))));
     app.retry();
     rest(&mut app).await;
     assert_eq!(outcome(app.last.as_ref()), Some((Outcome::Done, None)));
+    assert_eq!(app.last.as_ref().and_then(|last| last.strategy), strategy, "tried as it was ordered");
     assert_eq!(site.links(), ["2", "1", "-"]);
 }
 

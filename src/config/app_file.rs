@@ -73,7 +73,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     }
     let first = units.first().and_then(|unit| probes.get(&unit.name)).map_or(&[][..], Vec::as_slice);
     let strategy = route::strategy(top, &units);
-    let soak = route::soak(top, &strategy);
+    let soak = route::soak(top);
     let route = route::route(top);
     let outside = outside::read(top).or_else(|| outside::assumed(&route, first));
     let wish = Wish { route: &route, strategy: &strategy, units: &units, probes: first, soak: &soak };

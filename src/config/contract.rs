@@ -165,6 +165,10 @@ impl Wish<'_> {
                 "weight = 10",
             );
         }
+        if self.soak.confirm && self.soak.time_under(strategy.name).is_zero() {
+            let message = "`confirm` is waited for during the soak time, and there is none".to_owned();
+            refuse(Code::RouteUnsupported, Place::Confirm, message, "add time = \"10m\"");
+        }
         if self.soak.confirm && !contract.warm && self.overlaps() {
             let message = "what goes back unless confirmed keeps the old slot warm, which this route can't";
             let fix = "a route with own ports or accept = \"signal\", or strategy = \"stop-start\"";
@@ -269,6 +273,7 @@ mod tests {
                 format!("strategy = \"blue-green\"\n{unit}[soak]\nconfirm = true\n"),
                 "5: what goes back unless confirmed",
             ),
+            (format!("{unit}[soak]\nconfirm = true\n"), "4: `confirm` is waited for during the soak time"),
             (format!("strategy = \"rolling\"\nmax_surge = 0\n{unit}"), "1: max_surge and max_unavailable are both 0"),
             (format!("max_surge = 1\nstrategy = \"stop-start\"\n{unit}"), "1: stop-start is (0, N)"),
         ] {

@@ -20,9 +20,6 @@ const LEAST_PORT: u16 = 1024;
 /// How long open connections may go on unless the file says otherwise.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 
-/// How long a new slot is watched where the old one still runs beside it.
-const DEFAULT_SOAK: Duration = Duration::from_secs(60);
-
 /// Where `slotctl new` proposes the socket on which HAProxy lets slotd look.
 pub(super) const HAPROXY_SOCKET: &str = "/run/haproxy/slotd.sock";
 
@@ -129,19 +126,11 @@ pub(super) fn route(top: &Section<'_>) -> Route {
     route
 }
 
-/// `[soak]`. Where the old slot runs on beside the new one, watching costs nobody anything, and is the default.
-pub(super) fn soak(top: &Section<'_>, strategy: &Strategy) -> Soak {
-    let default = match strategy.name {
-        StrategyName::StopStart => Duration::ZERO,
-        StrategyName::BlueGreen | StrategyName::Rolling => DEFAULT_SOAK,
-    };
-    let Some(section) = top.section("soak") else { return Soak { time: default, confirm: false } };
-    let time = section.duration("time", Duration::ZERO..=MAX_WAIT).unwrap_or(default);
+/// `[soak]`.
+pub(super) fn soak(top: &Section<'_>) -> Soak {
+    let Some(section) = top.section("soak") else { return Soak::default() };
+    let time = section.duration("time", Duration::ZERO..=MAX_WAIT);
     let confirm = section.flag("confirm").unwrap_or(false);
-    if confirm && time.is_zero() {
-        let message = "`confirm` is waited for during the soak time, and there is none";
-        section.error(section.place_of("confirm"), message, "add time = \"10m\"".to_owned());
-    }
     section.finish();
     Soak { time, confirm }
 }

@@ -43,12 +43,15 @@ pub enum SwitchMode {
 /// How the new slot is watched after the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Soak {
-    /// For how long.
-    #[serde(with = "duration_text")]
-    pub time: Duration,
+    /// For how long; if nothing is said, as long as the strategy of the deployment has it ([`Soak::time_under`]).
+    #[serde(serialize_with = "say_duration", skip_serializing_if = "Option::is_none")]
+    pub time: Option<Duration>,
     /// Whether it goes back at the end of that time unless an operator has said `confirm`.
     pub confirm: bool,
 }
+
+/// How long a new slot is watched where the old one still runs beside it.
+const BESIDE_THE_OLD: Duration = Duration::from_secs(60);
 
 /// How traffic reaches the instances of the first unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -133,6 +136,29 @@ impl Strategy {
             max_surge: self.max_surge.unwrap_or(of_name.max_surge),
             max_unavailable: self.max_unavailable.unwrap_or(of_name.max_unavailable),
         }
+    }
+}
+
+impl Soak {
+    /// For how long under this strategy. Where the old slot runs on beside the new one, watching costs nobody anything,
+    /// and is the default.
+    pub fn time_under(&self, strategy: StrategyName) -> Duration {
+        self.time.unwrap_or(match strategy {
+            StrategyName::StopStart => Duration::ZERO,
+            StrategyName::BlueGreen | StrategyName::Rolling => BESIDE_THE_OLD,
+        })
+    }
+
+    /// The longest that it can be.
+    pub fn longest(&self) -> Duration {
+        self.time.unwrap_or(BESIDE_THE_OLD)
+    }
+}
+
+fn say_duration<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => duration_text::serialize(time, to),
+        None => to.serialize_none(),
     }
 }
 

@@ -80,7 +80,7 @@ impl Plan {
             weight: strategy.weight.filter(|_| pause_after.is_some()),
             by_hand: forward && strategy.switch == SwitchMode::Manual,
             // Going back is to what had proved itself for longer than any soak.
-            soak: if forward { soak.time } else { Duration::ZERO },
+            soak: if forward { soak.time_under(strategy.name) } else { Duration::ZERO },
             confirm: forward && soak.confirm && from.is_some(),
         })
     }

@@ -214,7 +214,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::AskLive | Effect::AskOutside => proof.deadline,
             Effect::Drain(_) => self.drain_limit() + FILES_LIMIT,
             // The last look may take its time.
-            Effect::Soak(_) => self.settings.soak.time + SOAK_PATIENCE + proof.timeout + proof.deadline,
+            Effect::Soak(_) => self.settings.soak.longest() + SOAK_PATIENCE + proof.timeout + proof.deadline,
             Effect::Await(_) => AWAIT_LIMIT,
             Effect::Verify(_) => VERIFY_LIMIT,
             _ => FILES_LIMIT,
