@@ -6,6 +6,7 @@
 #   make test        everything that a change has to pass; boots hosts, so it needs root
 #   make test-handover   of that, what users notice of a move: a line of counts for each route and program;
 #                    HANDOVER_DEPLOYMENTS=200 for more than ten moves each
+#   make readme      of that, the commands of README's chapter on the life of a release
 #   make check-all   that, the tests that take long, the demo and the shipped build
 #   make clean       what was built; test hosts of this checkout are ended
 #
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build install demo test test-handover check-all clean
+.PHONY: build install demo test test-handover readme check-all clean
 
 DESTDIR ?=
 # Where `build` puts them.
@@ -41,6 +42,9 @@ test:
 
 test-handover:
 	tests/run handover
+
+readme:
+	tests/run readme
 
 check-all:
 	tests/run --long

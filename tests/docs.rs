@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use docs_support::slotctl_page;
+use slotd::config::keys::class_of;
 use slotd::config::{Defaults, parse_app, parse_daemon};
 use slotd::deployment::effect::Kind;
 use slotd::model::Exit;
@@ -84,8 +85,8 @@ fn every_key_of_an_app_stands_in_the_manual_and_no_other() {
     assert_eq!(page.keys, known);
     for (key, text) in &page.texts {
         assert!(text.contains("efault") && text.contains("Holds"), "{key} lacks its default, or when it holds");
-        let class = ["at once", "at the next deployment", "with the next release"];
-        assert!(class.iter().any(|class| text.contains(&format!(".IR \"{class}\""))), "{key}: {text}");
+        let class = class_of(&path_of(key));
+        assert!(text.contains(&format!(".IR \"{class}\"")), "{key} holds {class}: {text}");
     }
 }
 
@@ -211,6 +212,16 @@ impl Page {
             tag = matches!(line, ".TP" | ".TQ");
         }
         page
+    }
+}
+
+/// The key of a setting as slotctl shows it, by its section and name in the page.
+fn path_of(key: &str) -> String {
+    let (section, name) = key.split_once(' ').expect("a section and a name");
+    match section.trim_matches(['[', ']']) {
+        "" => name.to_owned(),
+        "unit" => format!("unit.web@.{name}"),
+        section => format!("{section}.{name}"),
     }
 }
 

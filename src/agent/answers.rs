@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::keys;
 use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
 use crate::deployment::facts::Plan;
@@ -71,7 +72,22 @@ impl<U: UnitControl> App<U> {
             Ask::Clear(slot, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, &caller));
             }
-            Ask::Settings(settings, rescan) => self.set(settings, rescan),
+            Ask::Staged(answer) => {
+                let _ = answer.send(self.staged().map_err(Into::into));
+            }
+            Ask::DeployStaged(request, caller, answer) => {
+                let result = self.deploy_staged(request, &caller).await;
+                let _ = answer.send(result);
+            }
+            Ask::Redeploy(request, caller, answer) => {
+                let result = self.redeploy(request, &caller).await;
+                let _ = answer.send(result);
+            }
+            Ask::Set(request, caller, answer) => {
+                let result = self.set_key(request, &caller).await;
+                let _ = answer.send(result);
+            }
+            Ask::Settings { file, settings, rescan } => self.set(file, settings, rescan),
             Ask::Orphan => self.orphan(),
         }
     }
@@ -129,7 +145,7 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Whether `slot` can be made live at all.
-    fn check_target(&self, slot: &SlotName, force: bool) -> Result<(), ApiError> {
+    pub(super) fn check_target(&self, slot: &SlotName, force: bool) -> Result<(), ApiError> {
         self.check_settings()?;
         let entry = self.ground.store.slot(slot).ok_or_else(|| {
             ApiError::new(Code::UnknownSlot, format!("{} has no slot {slot}", self.name()))
@@ -275,10 +291,11 @@ impl<U: UnitControl> App<U> {
     /// An operator cancelled `slot` before it was tried: it would be the next choice again, so the mark is raised to it,
     /// as if it had been.
     fn turn_down(&self, slot: &SlotName) {
-        if !matches!(self.automatic(), Ok(Some(chosen)) if chosen == *slot) {
+        if !matches!(self.next_by_itself(), Ok(Some(chosen)) if chosen == *slot) {
             return;
         }
-        if let Err(error) = self.ground.store.raise_mark(&slot.version, self.ground.settings.versions) {
+        let (order, inputs) = (self.ground.settings.versions, keys::inputs(&self.ground.settings));
+        if let Err(error) = self.ground.store.raise_mark(&slot.version, order, Some(&inputs)) {
             tracing::warn!(SLOTD_APP = self.name(), "{slot} is cancelled and may be chosen again: {}", error.fault());
         }
     }

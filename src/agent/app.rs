@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+use crate::config::AppSettings;
 use crate::control::api::{EventKind, Pruned};
 use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
@@ -43,6 +44,8 @@ pub(super) const ASKS: usize = 64;
 /// An app, as its task holds it.
 pub struct App<U: UnitControl> {
     pub(super) ground: Ground<U>,
+    /// What the app's file says; the ground's settings are that with what operators chose over it.
+    pub(super) file: Arc<AppSettings>,
     pub(super) place: Place,
     pub(super) orphaned: bool,
     pub(super) inbox: Inbox,
@@ -75,9 +78,16 @@ pub(super) enum Work {
 }
 
 /// Starts the task of an app: it first goes on with what was left open.
-pub fn spawn<U: UnitControl>(ground: Ground<U>, hub: inbox::WatchHub, rescan: Duration) -> (AppHandle, JoinHandle<()>) {
+///
+/// `file`: what the app's file alone says.
+pub fn spawn<U: UnitControl>(
+    ground: Ground<U>,
+    file: Arc<AppSettings>,
+    hub: inbox::WatchHub,
+    rescan: Duration,
+) -> (AppHandle, JoinHandle<()>) {
     let (asks, asked) = mpsc::channel(ASKS);
-    let app = App::new(ground, hub, rescan);
+    let app = App { file, ..App::new(ground, hub, rescan) };
     (AppHandle { asks }, tokio::spawn(app.run(asked)))
 }
 
@@ -108,6 +118,7 @@ impl<U: UnitControl> App<U> {
         };
         let live = LiveWatch::new(ground.shared.units.clone());
         App {
+            file: Arc::clone(&ground.settings),
             ground,
             place,
             orphaned: false,
@@ -349,13 +360,14 @@ impl<U: UnitControl> App<U> {
     }
 
     /// From here on intakes and deployments begin by these settings.
-    pub(super) fn go_by(&mut self, settings: Arc<crate::config::AppSettings>) {
+    pub(super) fn go_by(&mut self, settings: Arc<AppSettings>) {
         self.place.settings = Arc::clone(&settings);
         self.ground.settings = settings;
     }
 
     /// Takes other settings: what runs goes on by those it began with.
-    pub(super) fn set(&mut self, settings: Arc<crate::config::AppSettings>, rescan: Duration) {
+    pub(super) fn set(&mut self, file: Arc<AppSettings>, settings: Arc<AppSettings>, rescan: Duration) {
+        self.file = file;
         self.inbox.set(InboxSettings::of(&settings, rescan));
         self.go_by(settings);
         if self.orphaned {

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::AppSettings;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, PinRequest, Pinned, Pruned, RefusedItem, RollbackRequest, ScaleRequest,
-    UnpinRequest, UploadQuery, Uploaded, WaitingItem,
+    Accepted, ActivateRequest, ApiError, DeployedStaged, PinRequest, Pinned, Pruned, RedeployRequest, RefusedItem,
+    RollbackRequest, ScaleRequest, SetAnswer, SetRequest, Staged, UnpinRequest, UploadQuery, Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
@@ -65,8 +65,23 @@ pub enum Ask {
     Unpin(UnpinRequest, Caller, Answer<Pinned>),
     /// Lift a quarantine.
     Clear(SlotName, Caller, Answer<()>),
-    /// Take other settings from now on, and look through the inbox as often as this.
-    Settings(Arc<AppSettings>, Duration),
+    /// What waits to be deployed.
+    Staged(Answer<Vec<Staged>>),
+    /// Deploy all of that.
+    DeployStaged(RedeployRequest, Caller, Answer<DeployedStaged>),
+    /// Deploy what is live once more.
+    Redeploy(RedeployRequest, Caller, Answer<Accepted>),
+    /// Choose a setting.
+    Set(SetRequest, Caller, Answer<SetAnswer>),
+    /// Take other settings from now on.
+    Settings {
+        /// What the app's file says.
+        file: Arc<AppSettings>,
+        /// That, with what operators chose over it.
+        settings: Arc<AppSettings>,
+        /// How often the inbox is looked through.
+        rescan: Duration,
+    },
     /// The settings file is gone: deploy nothing more.
     Orphan,
 }

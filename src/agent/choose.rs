@@ -64,6 +64,15 @@ pub fn automatic<'a>(slots: &'a [Ready], rules: &Rules<'_>) -> Option<&'a SlotNa
     eligible.map(|ready| &ready.slot).max_by(|a, b| compare(a, b, rules.order))
 }
 
+/// The releases that could go live by themselves, the highest first; of each its last slot.
+pub fn eligible(slots: &[Ready], rules: &Rules<'_>) -> Vec<SlotName> {
+    let mut eligible: Vec<&SlotName> =
+        slots.iter().filter(|ready| alone(ready, rules).is_ok()).map(|ready| &ready.slot).collect();
+    eligible.sort_by(|a, b| compare(b, a, rules.order));
+    eligible.dedup_by(|lower, higher| lower.version == higher.version);
+    eligible.into_iter().cloned().collect()
+}
+
 /// Why `slot` doesn't go live by itself; `None` if it does.
 pub fn why_not(slot: &SlotName, slots: &[Ready], rules: &Rules<'_>) -> Option<NotLive> {
     let ready = slots.iter().find(|ready| ready.slot == *slot)?;
@@ -100,7 +109,7 @@ impl fmt::Display for NotLive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotLive::IsLive => f.write_str("it is live"),
-            NotLive::Manual => f.write_str("the app is deployed by hand (deploy = \"manual\")"),
+            NotLive::Manual => f.write_str("it is staged: it waits for `slotctl deploy-staged` (deploy = \"manual\")"),
             NotLive::Quarantined => f.write_str("it is quarantined"),
             NotLive::PreRelease => f.write_str("it is a pre-release, and those never go live by themselves"),
             NotLive::BelowMark(mark) => write!(f, "it is not above {mark}, the highest ever live or tried"),

@@ -157,12 +157,16 @@ impl<U: UnitControl> App<U> {
         };
         let slot = record.slot.clone();
         self.choose_for(by, Some(Brought { slot: &slot, message, strategy }));
-        if self.queued.as_ref().is_some_and(|wanted| wanted.report.to == slot) {
+        // It may go live as another slot of the same files, with what is set since it was known.
+        if self.queued.as_ref().is_some_and(|wanted| wanted.report.to.version == slot.version) {
             self.promise_queued();
         }
-        let queued = self.queued.as_ref().map(|wanted| &wanted.report).filter(|report| report.to == slot);
+        let queued = self.queued.as_ref().map(|wanted| &wanted.report);
+        let queued = queued.filter(|report| report.to.version == slot.version);
         let running = match &self.work {
-            Work::Deploying(running) if running.slots.last() == Some(&slot) => Some(running.id.clone()),
+            Work::Deploying(running) if running.slots.last().is_some_and(|to| to.version == slot.version) => {
+                Some(running.id.clone())
+            }
             _ => None,
         };
         let deployment = queued.map(|report| report.id.clone()).or(running);

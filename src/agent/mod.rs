@@ -18,7 +18,10 @@ pub mod registry;
 pub mod retry;
 mod scale;
 mod service;
+mod set;
+mod settings;
 pub mod shared;
+mod staged;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -63,20 +63,24 @@ pub fn spawn<U: UnitControl>(
                 Ask::View(answer) => {
                     let _ = answer.send(view(&settings, &store));
                 }
-                Ask::Settings(settings, rescan) => {
+                Ask::Settings { file, settings, rescan } => {
                     let ground = Ground { settings, store, shared };
-                    return App::new(ground, hub, rescan).run(asked).await;
+                    return App { file, ..App::new(ground, hub, rescan) }.run(asked).await;
                 }
                 Ask::Upload(path, _, _, answer) => refuse_upload(name_of(&settings), &path, answer),
                 Ask::Activate(_, _, answer)
                 | Ask::Rollback(_, _, answer)
                 | Ask::Scale(_, _, answer)
+                | Ask::Redeploy(_, _, answer)
                 | Ask::Say(_, _, answer) => {
                     refuse(name_of(&settings), answer);
                 }
                 Ask::Prune { answer, .. } => refuse(name_of(&settings), answer),
                 Ask::Pin(_, _, answer) | Ask::Unpin(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Clear(_, _, answer) => refuse(name_of(&settings), answer),
+                Ask::Staged(answer) => refuse(name_of(&settings), answer),
+                Ask::DeployStaged(_, _, answer) => refuse(name_of(&settings), answer),
+                Ask::Set(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Orphan => {}
             }
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tokio::time::Instant;
 
+use crate::config::app::DeployMode;
 use crate::control::api::ApiError;
 use crate::model::deployment::{Blame, Ended, Kind};
 use crate::model::{Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
@@ -34,7 +35,7 @@ impl<U: UnitControl> App<U> {
         if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.word == Word::Operators) {
             return;
         }
-        let chosen = match self.automatic() {
+        let chosen = match self.next_by_itself() {
             Ok(Some(chosen)) => chosen,
             Ok(None) => return,
             Err(fault) => {
@@ -49,7 +50,7 @@ impl<U: UnitControl> App<U> {
         if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
             return;
         }
-        let brought = brought.filter(|brought| *brought.slot == chosen);
+        let brought = brought.filter(|brought| brought.slot.version == chosen.version);
         if brought.is_none() && self.was_tried_last(&chosen) {
             return;
         }
@@ -240,8 +241,11 @@ impl<U: UnitControl> App<U> {
         };
         let queued = self.queued.iter().map(|wanted| wanted.report.to.clone());
         let again = self.last.iter().filter(|_| self.retry_at.is_some()).map(|last| last.to.clone());
+        // What an operator is going to be asked about.
+        let by_hand = self.ground.settings.deploy == DeployMode::Manual;
+        let staged = by_hand.then(|| self.releases().ok()?.into_iter().next()).flatten();
         let coming = self.taking.iter().filter_map(|taking| taking.slot.clone());
-        running.into_iter().chain(queued).chain(again).chain(coming).collect()
+        running.into_iter().chain(queued).chain(again).chain(staged).chain(coming).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::app;
 use super::ask::{AppHandle, Ask};
 use super::deploy::Ground;
 use super::orphan;
-use super::scale::with_chosen;
+use super::set::with_chosen;
 use super::shared::Shared;
 
 /// All apps. Clones are handles to the same.
@@ -86,17 +86,18 @@ impl<U: UnitControl> Registry<U> {
     async fn begin_or_change(&self, settings: AppSettings) {
         let name = settings.name.clone();
         let layout = Layout::new(&self.shared.state_dir, &self.shared.run_dir, name.clone());
+        let file = Arc::new(settings.clone());
         let (settings, fault) = with_chosen(settings, &layout);
         let settings = Arc::new(settings);
         self.set_health(&format!("chosen:{name}"), fault.into_iter().map(|fault| (String::new(), fault)));
         let known = lock(&self.apps).get(&name).cloned();
         if let Some(handle) = known {
-            let _ = handle.asks.send(Ask::Settings(settings, self.rescan())).await;
+            let _ = handle.asks.send(Ask::Settings { file, settings, rescan: self.rescan() }).await;
             return;
         }
         let Some(store) = self.open(&name) else { return };
         let ground = Ground { settings, store, shared: self.shared.clone() };
-        let (handle, task) = app::spawn(ground, self.hub.clone(), self.rescan());
+        let (handle, task) = app::spawn(ground, file, self.hub.clone(), self.rescan());
         lock(&self.apps).insert(name.clone(), handle);
         self.miss(name, task);
     }

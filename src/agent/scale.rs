@@ -4,15 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::config::AppSettings;
 use crate::config::chosen::Chosen;
 use crate::control::api::{Accepted, ApiError, ScaleRequest};
 use crate::control::service::Caller;
 use crate::deployment::facts::{Plan, Side};
-use crate::durable::write_atomic;
 use crate::model::deployment::Kind;
+use crate::model::setting::{Inputs, Said};
 use crate::model::slot::UnitCount;
-use crate::model::{Code, Fault, Layout, Template};
+use crate::model::{Code, Template, Timestamp};
 use crate::units::UnitControl;
 
 use super::app::App;
@@ -46,6 +45,7 @@ impl<U: UnitControl> App<U> {
         let path = self.ground.store.layout().chosen();
         let mut chosen = Chosen::read(&path)?;
         chosen.instances.insert(unit.clone(), instances);
+        chosen.note(&unit, Said { by: caller.name.clone(), at: Timestamp::now(), message: message.clone() });
         let mut settings = (*self.ground.settings).clone();
         chosen.over(&mut settings);
         let Some(current) = self.ground.current() else {
@@ -59,13 +59,14 @@ impl<U: UnitControl> App<U> {
         let to = Side { slot: side.slot.clone(), units: units.clone() };
         Plan::of(&settings, None, Kind::Deploy, Some(&side), &to)?;
         let text = chosen.text()?;
-        write_atomic(&path, text.as_bytes()).map_err(|error| error.fault())?;
+        self.ground.store.choose(&text).map_err(|error| error.fault())?;
         self.go_by(Arc::new(settings));
         if units == side.units {
             return Ok(Accepted::Unchanged { current: side.slot });
         }
         let note = message.unwrap_or_else(|| format!("{instances} of {unit}"));
-        let slot = self.ground.store.redeploy(&side.slot, units, &caller.name, Some(note.clone()));
+        let env = self.ground.store.record(&side.slot).map_err(|error| error.fault())?.env;
+        let slot = self.ground.store.redeploy(&side.slot, Inputs { env, units }, &caller.name, Some(note.clone()));
         let slot = slot.map_err(|error| error.fault())?;
         self.accept(Kind::Deploy, slot, caller, Some(note), None).await
     }
@@ -78,15 +79,4 @@ fn scaled(side: &Side, unit: &Template, instances: u32) -> Vec<UnitCount> {
         false => count.clone(),
     };
     side.units.iter().map(of).collect()
-}
-
-/// An app's settings with what operators chose over them, and why that isn't so, if it can't be read.
-pub(super) fn with_chosen(mut settings: AppSettings, layout: &Layout) -> (AppSettings, Option<Fault>) {
-    match Chosen::read(&layout.chosen()) {
-        Ok(chosen) => {
-            chosen.over(&mut settings);
-            (settings, None)
-        }
-        Err(fault) => (settings, Some(fault)),
-    }
 }

@@ -9,8 +9,9 @@ use tokio::sync::{broadcast, oneshot};
 use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PinRequest, Pinned, PlanQuery, Planned,
-    Pruned, QuarantineItem, RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UnpinRequest, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
+    PinRequest, Pinned, PlanQuery, Planned, Pruned, QuarantineItem, RedeployRequest, RollbackRequest, ScaleRequest,
+    SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
@@ -24,6 +25,7 @@ use super::ask::{Answer, AppHandle, Ask, View};
 use super::deploy::side_of;
 use super::plan::planned;
 use super::registry::Registry;
+use super::settings::{difference, settings};
 
 impl<U: UnitControl> Registry<U> {
     pub(super) async fn view(&self, app: &AppName) -> Result<View, ApiError> {
@@ -142,6 +144,35 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn prune(&self, app: &AppName, dry_run: bool, caller: Caller) -> Result<Pruned, ApiError> {
         self.ask(app, |answer| Ask::Prune { dry_run, caller, answer }).await
+    }
+
+    async fn settings(&self, app: &AppName, reveal: bool) -> Result<Vec<Setting>, ApiError> {
+        Ok(settings(&self.view(app).await?, reveal))
+    }
+
+    async fn set(&self, app: &AppName, request: SetRequest, caller: Caller) -> Result<SetAnswer, ApiError> {
+        self.ask(app, |answer| Ask::Set(request, caller, answer)).await
+    }
+
+    async fn diff(&self, app: &AppName, query: DiffQuery) -> Result<Difference, ApiError> {
+        difference(&self.view(app).await?, &self.shared.units, query).await
+    }
+
+    async fn staged(&self, app: &AppName) -> Result<Vec<Staged>, ApiError> {
+        self.ask(app, Ask::Staged).await
+    }
+
+    async fn deploy_staged(
+        &self,
+        app: &AppName,
+        request: RedeployRequest,
+        caller: Caller,
+    ) -> Result<DeployedStaged, ApiError> {
+        self.ask(app, |answer| Ask::DeployStaged(request, caller, answer)).await
+    }
+
+    async fn redeploy(&self, app: &AppName, request: RedeployRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Redeploy(request, caller, answer)).await
     }
 
     async fn pin(&self, app: &AppName, request: PinRequest, caller: Caller) -> Result<Pinned, ApiError> {

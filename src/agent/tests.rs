@@ -67,7 +67,8 @@ impl Lively<'_> {
     fn of(site: &Site) -> Lively<'_> {
         let ground = ground(site);
         let events = ground.shared.events.listen();
-        let (handle, _task) = app::spawn(ground, WatchHub::default(), Duration::from_millis(200));
+        let (handle, _task) =
+            app::spawn(ground.clone(), ground.settings, WatchHub::default(), Duration::from_millis(200));
         Lively { site, handle, events }
     }
 
@@ -155,7 +156,8 @@ async fn a_dropped_file_that_is_known_goes_and_its_slot_goes_live() {
     let aside = site.layout().inbox().join(".web-2.tar");
     std::fs::write(&aside, artifact("2")).expect("written");
     crate::durable::rename_over(&aside, &dropped).expect("dropped");
-    lively.until("taken in", |view| view.waiting.is_empty() && !dropped.exists()).await;
+    let staged = |view: &View| view.waiting.iter().map(|item| item.what.as_str()).eq(["2"]);
+    lively.until("taken in and staged", |view| staged(view) && !dropped.exists()).await;
     assert_eq!(site.links(), ["1", "-", "-"], "in manual mode nothing goes by itself");
     let accepted = lively.activate("2").await.expect("accepted");
     assert!(matches!(accepted, Accepted::Deployment { kind: Kind::Deploy, .. }), "{accepted:?}");
@@ -171,7 +173,7 @@ async fn an_upload_is_always_answered_and_its_file_goes() {
     let (uploaded, path) = lively.upload("web-2.tar", &artifact("2")).await;
     let uploaded = uploaded.expect("taken in");
     assert_eq!((uploaded.known, uploaded.deployment), (true, None));
-    assert!(uploaded.not_live.expect("a reason").contains("by hand"));
+    assert!(uploaded.not_live.expect("a reason").contains("it is staged"));
     assert!(!path.exists());
     let (refused, path) = lively.upload("something-else", b"x").await;
     assert_eq!(refused.expect_err("misnamed").fault.code, Code::IngestMisnamed);

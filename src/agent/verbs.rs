@@ -14,6 +14,9 @@ named! {
         Activate = "activate",
         Rollback = "rollback",
         Scale = "scale",
+        DeployStaged = "deploy-staged",
+        Redeploy = "redeploy",
+        Set = "set",
         Cancel = "cancel",
         Promote = "promote",
         Confirm = "confirm",
@@ -68,10 +71,10 @@ enum Judge {
 impl Verb {
     fn judge(self) -> Judge {
         match self {
-            Verb::Plan | Verb::Pin | Verb::Unpin | Verb::Clear => Judge::Nobody,
+            Verb::Plan | Verb::Set | Verb::Pin | Verb::Unpin | Verb::Clear => Judge::Nobody,
             Verb::Deploy => Judge::Queue,
             Verb::Rollback => Judge::Live,
-            Verb::Activate | Verb::Scale | Verb::Prune => Judge::Rest,
+            Verb::Activate | Verb::Scale | Verb::DeployStaged | Verb::Redeploy | Verb::Prune => Judge::Rest,
             Verb::Cancel => Judge::Deployment(Say::Cancel),
             Verb::Promote => Judge::Deployment(Say::Promote),
             Verb::Confirm => Judge::Deployment(Say::Confirm),

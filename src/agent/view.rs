@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::config::app::DeployMode;
 use crate::control::api::WaitingItem;
 use crate::model::Timestamp;
 use crate::units::UnitControl;
@@ -79,11 +80,15 @@ impl<U: UnitControl> App<U> {
 
     /// What would go live by itself if the app weren't told to rest, or to stay on what is live.
     fn held_back(&self) -> Option<WaitingItem> {
-        if self.pause_mark().is_none() && !self.is_pinned() {
+        let by_hand = self.ground.settings.deploy == DeployMode::Manual;
+        if self.pause_mark().is_none() && !self.is_pinned() && !by_hand {
             return None;
         }
         let waits = self.with_rules(|ready, rules| {
-            let chosen = choose::automatic(ready, &Rules { paused: None, pinned: None, ..*rules })?;
+            let chosen = choose::automatic(
+                ready,
+                &Rules { deploy: DeployMode::Automatic, paused: None, pinned: None, ..*rules },
+            )?;
             Some((chosen.to_string(), choose::why_not(chosen, ready, rules)?.to_string()))
         });
         let (what, reason) = waits.ok()??;

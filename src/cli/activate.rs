@@ -137,7 +137,8 @@ pub async fn say(say: Say, SayArgs { app }: SayArgs, context: &Context<'_>) -> R
     see_through(&app, accepted, false, context).await
 }
 
-async fn see_through(
+/// Shows what was accepted, and waits for its end.
+pub async fn see_through(
     app: &AppName,
     accepted: Accepted,
     no_wait: bool,

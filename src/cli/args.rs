@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, pin, plan, probe, prune,
-    quarantine, status, why,
+    activate, check, completions, deploy, diff, history, inspect, lint, list, logs, new, pack, pin, plan, probe, prune,
+    quarantine, settings, staged, status, why,
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -46,6 +46,20 @@ pub enum Command {
     Rollback(activate::RollbackArgs),
     /// Have another number of instances run, of what is live and of all that comes
     Scale(activate::ScaleArgs),
+    /// What waits to be deployed by hand: releases, and settings that what is live hasn't
+    Staged(staged::StagedArgs),
+    /// Bring all that is staged live in one deployment
+    DeployStaged(staged::RedeployArgs),
+    /// Deploy what is live once more, without anything that is staged
+    Redeploy(staged::RedeployArgs),
+    /// Choose a setting, over the app's file
+    Set(settings::SetArgs),
+    /// Let the app's file hold again for a setting that was chosen
+    Unset(settings::UnsetArgs),
+    /// Every setting of an app, with its origin and when a change of it holds
+    Cat(settings::CatArgs),
+    /// How what is live differs from what is set, or two slots from one another
+    Diff(diff::Args),
     /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
     Cancel(activate::SayArgs),
     /// Have a deployment that waits for it go on: behind the canary, or with the switch

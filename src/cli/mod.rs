@@ -10,6 +10,7 @@ mod client;
 mod codes;
 mod completions;
 mod deploy;
+mod diff;
 mod ending;
 mod history;
 mod inspect;
@@ -25,6 +26,8 @@ mod plan;
 mod probe;
 mod prune;
 mod quarantine;
+mod settings;
+mod staged;
 mod status;
 mod text;
 mod wait;
@@ -90,6 +93,13 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Activate(args) => activate::activate(args, context).await,
         Command::Rollback(args) => activate::rollback(args, context).await,
         Command::Scale(args) => activate::scale(args, context).await,
+        Command::Staged(args) => staged::staged(args, context).await,
+        Command::DeployStaged(args) => staged::deploy(args, context).await,
+        Command::Redeploy(args) => staged::redeploy(args, context).await,
+        Command::Set(args) => settings::set(args, context).await,
+        Command::Unset(args) => settings::unset(args, context).await,
+        Command::Cat(args) => settings::cat(args, context).await,
+        Command::Diff(args) => diff::run(args, context).await,
         Command::Cancel(args) => activate::cancel(args, context).await,
         Command::Promote(args) => activate::say(Say::Promote, args, context).await,
         Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::model::time::duration_text;
 use crate::model::{AppName, Retention, Template, UnitName, VersionOrder};
 
+use super::origins::Origins;
 use super::pattern::Pattern;
 
 pub use super::traffic::{Accept, Ports, Route, Soak, Strategy, SwitchMode};
@@ -49,6 +50,9 @@ pub struct AppSettings {
     pub on_crash_loop: OnCrashLoop,
     /// Bounds on what comes in.
     pub limits: Limits,
+    /// Where all that was said.
+    #[serde(skip)]
+    pub origins: Origins,
 }
 
 /// Whether the highest newer release goes live by itself.

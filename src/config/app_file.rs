@@ -9,6 +9,7 @@ use super::contract::{Place, Wish};
 use super::daemon::Defaults;
 use super::document::{Document, Section};
 use super::error::ConfigError;
+use super::origins::Origins;
 use super::pattern::Pattern;
 use super::{outside, probe, route, sections};
 
@@ -86,7 +87,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         };
         top.error(place, format!("{} ({})", refusal.message, refusal.code), refusal.fix);
     }
-    Some(AppSettings {
+    let mut settings = AppSettings {
         name: name.clone(),
         deploy: deploy.unwrap_or(DeployMode::Automatic),
         strategy,
@@ -103,7 +104,11 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         crash_loop: sections::crash_loop(top, defaults.crash_loop),
         on_crash_loop: on_crash_loop.unwrap_or(OnCrashLoop::Report),
         limits: sections::limits(top, defaults.limits),
-    })
+        origins: Origins::default(),
+    };
+    let first = settings.routed().map(|unit| unit.name.to_string()).unwrap_or_default();
+    settings.origins = Origins::of(top.file(), &top.lines(&first), &settings, defaults);
+    Some(settings)
 }
 
 fn inbox(name: &AppName, top: &Section<'_>) -> Option<Inbox> {

@@ -11,9 +11,14 @@ use crate::model::{
 
 mod pins;
 mod plan;
+mod settings;
 
 pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
+pub use settings::{
+    Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,
+    Setting, SettingsQuery, Staged, StagedWhat, UnitChange,
+};
 
 /// An error answer: the fault, and the next command where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

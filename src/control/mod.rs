@@ -20,6 +20,7 @@ mod prune;
 mod quarantine;
 mod seats;
 mod server;
+mod settings;
 mod slots;
 mod status;
 mod table;

@@ -9,8 +9,9 @@ use crate::model::deployment::{Report, Say};
 use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, Event, PinRequest, Pinned, PlanQuery, Planned,
-    Pruned, QuarantineItem, RollbackRequest, ScaleRequest, SlotDetail, SlotInfo, UnpinRequest, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
+    PinRequest, Pinned, PlanQuery, Planned, Pruned, QuarantineItem, RedeployRequest, RollbackRequest, ScaleRequest,
+    SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -87,6 +88,33 @@ pub trait Service: Clone + Send + Sync + 'static {
         dry_run: bool,
         caller: Caller,
     ) -> impl Future<Output = Result<Pruned, ApiError>> + Send;
+    /// Every setting, with its origin; `reveal`: also those of which others are shown the key alone.
+    fn settings(&self, app: &AppName, reveal: bool) -> impl Future<Output = Result<Vec<Setting>, ApiError>> + Send;
+    /// Chooses a setting, over the app's file.
+    fn set(
+        &self,
+        app: &AppName,
+        request: SetRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<SetAnswer, ApiError>> + Send;
+    /// How what is live differs from what is set, or two slots from one another.
+    fn diff(&self, app: &AppName, query: DiffQuery) -> impl Future<Output = Result<Difference, ApiError>> + Send;
+    /// What waits to be deployed.
+    fn staged(&self, app: &AppName) -> impl Future<Output = Result<Vec<Staged>, ApiError>> + Send;
+    /// Deploys all of that at once.
+    fn deploy_staged(
+        &self,
+        app: &AppName,
+        request: RedeployRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<DeployedStaged, ApiError>> + Send;
+    /// Deploys what is live once more, without anything that is staged.
+    fn redeploy(
+        &self,
+        app: &AppName,
+        request: RedeployRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
     /// Keeps a slot, or has the app stay on what is live.
     fn pin(
         &self,

@@ -14,7 +14,7 @@ use super::log::EventLog;
 use super::peer::Peer;
 use super::service::Service;
 use super::wire::{invalid, whole};
-use super::{artifacts, deployments, events, pins, prune, quarantine, slots, status};
+use super::{artifacts, deployments, events, pins, prune, quarantine, settings, slots, status};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -58,6 +58,12 @@ fn table<S: Service>() -> Vec<Row<S>> {
         ("/v1/apps/{app}/promote", Operate, Nothing, post(deployments::promote::<S>)),
         ("/v1/apps/{app}/confirm", Operate, Nothing, post(deployments::confirm::<S>)),
         ("/v1/apps/{app}/prune", Operate, Nothing, post(prune::prune::<S>)),
+        ("/v1/apps/{app}/settings", Read, Nothing, get(settings::list::<S>)),
+        ("/v1/apps/{app}/settings", Operate, Json, post(settings::set::<S>)),
+        ("/v1/apps/{app}/diff", Read, Nothing, get(settings::diff::<S>)),
+        ("/v1/apps/{app}/staged", Read, Nothing, get(settings::staged::<S>)),
+        ("/v1/apps/{app}/deploy-staged", Operate, Json, post(settings::deploy_staged::<S>)),
+        ("/v1/apps/{app}/redeploy", Operate, Json, post(settings::redeploy::<S>)),
         ("/v1/apps/{app}/pin", Operate, Json, post(pins::pin::<S>)),
         ("/v1/apps/{app}/unpin", Operate, Json, post(pins::unpin::<S>)),
         ("/v1/apps/{app}/quarantine", Read, Nothing, get(quarantine::list::<S>)),

@@ -130,6 +130,11 @@ impl Layout {
         self.root().join("settings.toml")
     }
 
+    /// What waits to be deployed by hand: since when, and under which number.
+    pub fn staged(&self) -> PathBuf {
+        self.root().join("staged.json")
+    }
+
     /// Told to rest.
     pub fn paused(&self) -> PathBuf {
         self.root().join("paused")

@@ -9,6 +9,7 @@ use super::digest::Digest;
 use super::evidence::Fault;
 use super::names::{AppName, SlotName, Template};
 use super::release::Release;
+use super::setting::Inputs;
 use super::time::Timestamp;
 use super::version::Version;
 
@@ -128,6 +129,17 @@ impl fmt::Display for Pin {
 pub struct Mark {
     /// That release.
     pub highest: Version,
+    /// What was set for its slots when something was deployed last: another setting than this is new, and goes live by
+    /// itself where releases do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+}
+
+impl SlotRecord {
+    /// What it has of the settings.
+    pub fn inputs(&self) -> Inputs {
+        Inputs { env: self.env.clone(), units: self.units.clone() }
+    }
 }
 
 /// A phase of a release's life in which it can fail.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::durable::{create_dir, read_json, remove_file, write_json};
+use crate::durable::{create_dir, read_json, remove_file, write_atomic, write_json};
+use crate::model::setting::{Inputs, Used};
 use crate::model::slot::{Left, Mark, Pin, Quarantine};
 use crate::model::{DeploymentId, Fault, SlotName, Timestamp, Version, VersionOrder};
 use crate::points::{around, named};
@@ -12,12 +13,14 @@ use super::store::{PIN_FILE, QUARANTINE_FILE, SlotStore};
 
 const EVIDENCE_DIR: &str = "evidence";
 const LEFT_FILE: &str = "left.json";
+const USED_FILE: &str = "used.json";
 
 named! {
     /// What an operator marks; for crash points.
     Marking {
         Pin = "pin",
         Unpin = "unpin",
+        Choose = "choose",
     }
 }
 
@@ -88,13 +91,40 @@ impl SlotStore {
         read_json(&self.layout.mark()).map_err(SlotError::disk("read", "the mark"))
     }
 
-    /// The mark is at least `version`. Returns whether it rose.
-    pub fn raise_mark(&self, version: &Version, order: VersionOrder) -> Result<bool, SlotError> {
-        if self.mark()?.is_some_and(|mark| order.compare(&mark.highest, version).is_ge()) {
+    /// The mark is at least `version`, and `inputs`, if they are given, are no news any more. Returns whether it rose.
+    pub fn raise_mark(
+        &self,
+        version: &Version,
+        order: VersionOrder,
+        inputs: Option<&Inputs>,
+    ) -> Result<bool, SlotError> {
+        let before = self.mark()?;
+        let higher = before.as_ref().filter(|mark| order.compare(&mark.highest, version).is_ge());
+        let known = before.as_ref().and_then(|mark| mark.inputs.as_ref());
+        let mark =
+            Mark { highest: higher.map_or(version, |mark| &mark.highest).clone(), inputs: inputs.or(known).cloned() };
+        let rose = higher.is_none();
+        if before.as_ref() == Some(&mark) {
             return Ok(false);
         }
-        let mark = Mark { highest: version.clone() };
-        write_json(&self.layout.mark(), &mark).map(|()| true).map_err(SlotError::disk("raise", "the mark"))
+        write_json(&self.layout.mark(), &mark).map(|()| rose).map_err(SlotError::disk("raise", "the mark"))
+    }
+
+    /// What operators chose is this from now on: the text of `settings.toml`.
+    pub fn choose(&self, text: &str) -> Result<(), SlotError> {
+        let written = around(Marking::Choose.as_str(), || write_atomic(&self.layout.chosen(), text.as_bytes()));
+        written.map_err(SlotError::disk("write", "the chosen settings"))
+    }
+
+    /// Notes what the deployment that brought the slot live went by.
+    pub fn write_used(&self, slot: &SlotName, used: &Used) -> Result<(), SlotError> {
+        let written = write_json(&self.mark_of(slot, USED_FILE)?, used);
+        written.map_err(SlotError::disk("note the settings of", format!("slot {slot}")))
+    }
+
+    /// What the deployment that brought the slot live last went by, if that was noted.
+    pub fn used(&self, slot: &SlotName) -> Option<Used> {
+        read_json(&self.layout.slot(slot).join(USED_FILE)).ok().flatten()
     }
 
     fn mark_of(&self, slot: &SlotName, file: &str) -> Result<PathBuf, SlotError> {

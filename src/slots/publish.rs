@@ -14,6 +14,7 @@ use crate::durable::{
     sync_dir, sync_tree, write_atomic, write_json, write_new,
 };
 use crate::model::release::Release;
+use crate::model::setting::Inputs;
 use crate::model::slot::{Origin, RefusedRecord, SLOT_FORMAT, SlotRecord, UnitCount};
 use crate::model::{Digest, Fault, SlotName, Timestamp};
 
@@ -116,11 +117,11 @@ impl SlotStore {
         Ok(if known.is_some() { Published::Known(record) } else { Published::New(record) })
     }
 
-    /// Makes a slot of the same files, environment and release as `of`, run by other units: its next redeployment.
+    /// Makes a slot of the same files and release as `of`, with an environment and units of its own: its next redeployment.
     pub fn redeploy(
         &self,
         of: &SlotName,
-        units: Vec<UnitCount>,
+        inputs: Inputs,
         by: &str,
         message: Option<String>,
     ) -> Result<SlotName, SlotError> {
@@ -130,7 +131,9 @@ impl SlotStore {
         let redeployment = same.map(|name| name.redeployment).max().unwrap_or(1) + 1;
         let slot = SlotName { version: of.version.clone(), redeployment };
         let origin = Origin { by: by.to_owned(), message, ..record.origin };
-        self.publish_record(&SlotRecord { slot: slot.clone(), units, origin, created: Timestamp::now(), ..record })?;
+        let Inputs { env, units } = inputs;
+        let (name, created) = (slot.clone(), Timestamp::now());
+        self.publish_record(&SlotRecord { slot: name, env, units, origin, created, ..record })?;
         Ok(slot)
     }
 
@@ -259,6 +262,16 @@ impl SlotStore {
             done => done,
         }
     }
+}
+
+/// The digest of a unit's files, in systemd's order; `None` where there are none, or one can't be read.
+pub fn unit_digest(files: &[String]) -> Option<Digest> {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file.as_bytes());
+        hash.update(std::fs::read(file).ok()?);
+    }
+    (!files.is_empty()).then(|| Digest::from_bytes(hash.finalize().into()))
 }
 
 fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {

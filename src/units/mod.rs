@@ -161,6 +161,8 @@ pub struct UnitStatus {
     pub stop_limit: Option<Duration>,
     /// Whether its file changed since systemd read it.
     pub need_reload: bool,
+    /// Its file and those of its drop-ins, in the order in which they count.
+    pub files: Vec<String>,
 }
 
 /// Why systemd didn't do, or say, what was asked.

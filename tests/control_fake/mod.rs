@@ -20,7 +20,7 @@ use slotd::control::service::{Caller, Service};
 use slotd::control::{Access, Limits, serve_with};
 use slotd::model::deployment::Say;
 use slotd::model::slot::Pin;
-use slotd::model::{AppName, Code, DeploymentId, Fault, Report, SlotName, Timestamp};
+use slotd::model::{AppName, Class, Code, DeploymentId, Fault, Report, SlotName, Timestamp};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
@@ -219,6 +219,50 @@ impl Service for Fake {
             script.calls.push(format!("prune {app} {dry_run}"));
             Ok(script.pruned.clone().expect("not scripted: prune"))
         })
+    }
+
+    async fn settings(&self, app: &AppName, reveal: bool) -> Result<Vec<Setting>, ApiError> {
+        self.known(app)?;
+        self.set(|script| script.calls.push(format!("settings {app} {reveal}")));
+        let key = "env.A".to_owned();
+        let value = reveal.then(|| "\"1\"".to_owned());
+        Ok(vec![Setting { key, value, class: Class::NewSlot, origin: Origin::Default }])
+    }
+
+    async fn set(&self, app: &AppName, request: SetRequest, caller: Caller) -> Result<SetAnswer, ApiError> {
+        self.known(app)?;
+        let SetRequest { key, value, message } = request;
+        self.set(|script| script.calls.push(format!("set {app} {key} {value:?} {message:?} by {}", caller.name)));
+        Ok(SetAnswer { key, changed: true, class: Class::AtOnce, deployment: None, staged: false })
+    }
+
+    async fn diff(&self, app: &AppName, query: DiffQuery) -> Result<Difference, ApiError> {
+        self.known(app)?;
+        let DiffQuery { from, to, text, reveal } = query;
+        self.set(|script| script.calls.push(format!("diff {app} {from:?} {to:?} {text} {reveal}")));
+        let from = from.unwrap_or_else(|| "1.0.0".parse().expect("slot"));
+        Ok(Difference { from, to, settings: Vec::new(), files: Vec::new(), releases: None, units: Vec::new() })
+    }
+
+    async fn staged(&self, app: &AppName) -> Result<Vec<Staged>, ApiError> {
+        self.known(app)?;
+        Ok(Vec::new())
+    }
+
+    async fn deploy_staged(
+        &self,
+        app: &AppName,
+        request: RedeployRequest,
+        _: Caller,
+    ) -> Result<DeployedStaged, ApiError> {
+        let RedeployRequest { message, .. } = request;
+        let accepted = self.accept(format!("deploy-staged {app} {message:?}")).await?;
+        Ok(DeployedStaged { staged: Vec::new(), accepted })
+    }
+
+    async fn redeploy(&self, app: &AppName, request: RedeployRequest, _: Caller) -> Result<Accepted, ApiError> {
+        let RedeployRequest { message, .. } = request;
+        self.accept(format!("redeploy {app} {message:?}")).await
     }
 
     async fn pin(&self, app: &AppName, request: PinRequest, caller: Caller) -> Result<Pinned, ApiError> {

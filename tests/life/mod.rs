@@ -1,5 +1,7 @@
 //! What the rows of the life of a release share: an app, and what it says to bad words.
 
+mod row01;
+mod row06;
 mod row07;
 mod row13;
 
@@ -15,6 +17,8 @@ fn refusals() {
     let world = world("refusals");
     world.live("web", 8080, "1.0.0");
     world.live("web", 8080, "2.0.0");
+    row01::row01_refusal(&world);
+    row06::row06_refusal(&world);
     row07::row07_refusal(&world);
     row13::row13_refusal(&world);
 }
@@ -39,6 +43,13 @@ pub fn verdict(pruned: &Value, slot: &str) -> (bool, String) {
     let found = pruned["slots"].as_array().and_then(|all| all.iter().find(|it| it["slot"] == slot));
     let found = found.unwrap_or_else(|| panic!("{slot}: {pruned}"));
     (found["kept"] == true, found["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A variable in the environment of a unit's main process.
+#[track_caller]
+pub fn env_of(world: &World, unit: &str, name: &str) -> Option<String> {
+    let all = world.host.ok(&format!("tr '\\0' '\\n' </proc/$(systemctl show -P MainPID {unit})/environ"));
+    all.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned))
 }
 
 /// Words that are refused: their exit status, the stable code, and what stays as it was.

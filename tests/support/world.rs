@@ -239,6 +239,12 @@ impl World {
         })
     }
 
+    /// Waits until nothing of the app is under way, though something may be staged.
+    #[track_caller]
+    pub fn expect_idle_but_staged(&self, app: &str) {
+        self.expect_status(app, "nothing under way", |status| status["deployment"].is_null());
+    }
+
     /// Waits until the app's status is as `is` says.
     #[track_caller]
     pub fn expect_status(&self, app: &str, what: &str, is: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {

@@ -45,7 +45,9 @@ async fn it_is_shown_refuses_with_the_next_command_and_goes_on_when_its_file_is_
     assert!(site.units.calls().is_empty(), "{:?}", site.units.calls());
     assert!(site.layout().intent().exists());
 
-    lively.handle.asks.send(Ask::Settings(site.settings.clone(), LONG)).await.unwrap_or_else(|_| panic!("gone"));
+    let (file, settings) = (site.settings.clone(), site.settings.clone());
+    let ask = Ask::Settings { file, settings, rescan: LONG };
+    lively.handle.asks.send(ask).await.unwrap_or_else(|_| panic!("gone"));
     let over = |view: &View| view.deployment.is_none() && outcome(view.last.as_ref()).is_some();
     let view = lively.until("over", over).await;
     assert!(!view.orphaned);

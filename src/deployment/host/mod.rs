@@ -12,6 +12,7 @@ mod records;
 mod tests;
 mod traffic;
 mod unit;
+mod used;
 mod vigil;
 
 pub use gate::is_awake;
@@ -155,11 +156,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Announce => self.announce(&context).await,
             Effect::Hold => self.hold(&context, self.limit(effect)).await,
             Effect::CheckUnits => self.check_units(&context.facts.to).await,
-            Effect::RaiseMark => {
-                let (version, order) = (context.facts.to.slot.version.clone(), self.settings.versions);
-                self.change(move |store| store.raise_mark(&version, order).map(drop).map_err(|error| error.fault()))
-                    .await
-            }
+            Effect::RaiseMark => self.raise_mark(context.facts).await,
             Effect::Gate => self.start_gate().await,
             Effect::LinkNext => {
                 let slot = context.facts.to.slot.clone();

@@ -135,7 +135,12 @@ impl<U: UnitControl> Host<U> {
     /// lifted, since the slot has proved itself: as the last thing, so that nothing is left undone once it is gone.
     pub(super) async fn retire(&self, facts: &Facts) -> Result<Observed, Failure> {
         let (from, to) = (facts.from.as_ref().map(|side| side.slot.clone()), facts.to.slot.clone());
+        let used = self.used(facts).await;
         self.change(move |store| {
+            if let Err(error) = store.write_used(&to, &used) {
+                // Then nobody can tell what was set otherwise since.
+                tracing::warn!("{}", error.fault());
+            }
             // Where `fallback` was exchanged there is no `next`, unless somebody changed `fallback` in between.
             settle_next(store, from.as_ref())?;
             if let Some(from) = &from

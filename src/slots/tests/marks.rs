@@ -39,7 +39,7 @@ fn marks_stand_beside_their_slots() {
 #[test]
 fn the_mark_only_rises_and_a_damaged_one_is_not_forgotten() {
     let world = World::new();
-    let raise = |text: &str| world.store.raise_mark(&text.parse().expect("a version"), VersionOrder::Uapi);
+    let raise = |text: &str| world.store.raise_mark(&text.parse().expect("a version"), VersionOrder::Uapi, None);
     let raised = ["1.9", "1.10", "1.10", "1.2", "1.10~rc1"].map(|text| raise(text).expect("raised"));
     assert_eq!(raised, [true, true, false, false, false]);
     assert_eq!(world.store.mark().expect("read").map(|mark| mark.highest.to_string()).as_deref(), Some("1.10"));

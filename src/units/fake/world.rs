@@ -164,6 +164,7 @@ impl Unit {
                 start_limit: Some(Duration::from_secs(90)),
                 stop_limit: Some(Duration::from_secs(30)),
                 need_reload: false,
+                files: Vec::new(),
             },
             starts: VecDeque::new(),
             stops: VecDeque::new(),

@@ -38,6 +38,11 @@ impl View {
             start_limit: take(own, "TimeoutStartUSec").and_then(limit),
             stop_limit: take(own, "TimeoutStopUSec").and_then(limit),
             need_reload: take(unit, "NeedDaemonReload").unwrap_or(false),
+            files: take::<String>(unit, "FragmentPath")
+                .into_iter()
+                .chain(take::<Vec<String>>(unit, "DropInPaths").unwrap_or_default())
+                .filter(|path| !path.is_empty())
+                .collect(),
         };
         View { status, job }
     }
@@ -130,6 +135,8 @@ mod tests {
             ("InvocationID", vec![0xabu8; 16].into()),
             ("Job", (7u32, job.clone()).into()),
             ("NeedDaemonReload", true.into()),
+            ("FragmentPath", "/etc/systemd/system/web@.service".into()),
+            ("DropInPaths", vec!["/etc/systemd/system/web@.service.d/a.conf"].into()),
         ]);
         let mut service = properties([
             ("Result", "signal".into()),
@@ -156,6 +163,10 @@ mod tests {
             start_limit: None,
             stop_limit: Some(Duration::from_secs(30)),
             need_reload: true,
+            files: vec![
+                "/etc/systemd/system/web@.service".to_owned(),
+                "/etc/systemd/system/web@.service.d/a.conf".to_owned(),
+            ],
         };
         assert_eq!(view.status, expected);
         assert_eq!(view.job, Some(job));

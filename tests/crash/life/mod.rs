@@ -1,5 +1,7 @@
 //! What the kills of all rows share.
 
+mod row01;
+mod row06;
 mod row07;
 mod row13;
 

@@ -1,0 +1,261 @@
+//! What waits to be deployed: releases above the mark, and settings that what is live hasn't. In manual mode an operator
+//! brings it together into one deployment; in automatic mode releases go live by themselves, and so does a changed
+//! environment or number of instances, as another slot of the same files.
+//!
+//! What waits is found anew each time; `staged.json` only remembers since when, and under which number it was shown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::AppSettings;
+use crate::config::app::DeployMode;
+use crate::config::chosen::Chosen;
+use crate::config::keys::{self, Entry};
+use crate::config::origins::Origin;
+use crate::control::api::{Accepted, ApiError, Change, DeployedStaged, RedeployRequest, Staged, StagedWhat};
+use crate::control::service::Caller;
+use crate::durable::{read_json, write_json};
+use crate::model::deployment::Kind;
+use crate::model::setting::{Said, Used};
+use crate::model::slot::SlotRecord;
+use crate::model::{Class, Code, Fault, SlotName, Timestamp};
+use crate::slots::{SlotStore, Stored};
+use crate::units::UnitControl;
+
+use super::app::App;
+use super::choose::{self, Rules};
+use super::verbs::Verb;
+
+/// `staged.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Memory {
+    /// How many numbers were given.
+    given: u64,
+    /// What waited when it was looked at last.
+    items: Vec<Remembered>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Remembered {
+    /// "release", or a setting's key.
+    key: String,
+    /// Which release, or the value.
+    value: Option<String>,
+    id: u64,
+    by: String,
+    at: Timestamp,
+    message: Option<String>,
+}
+
+impl<U: UnitControl> App<U> {
+    /// What waits, releases first, the highest before the others.
+    pub(super) fn staged(&self) -> Result<Vec<Staged>, Fault> {
+        let path = self.ground.store.layout().staged();
+        let memory = read_json::<Memory>(&path).unwrap_or_else(|error| {
+            tracing::warn!(SLOTD_APP = self.name(), "when what is staged came isn't known: {error}");
+            None
+        });
+        let before = memory.unwrap_or_default();
+        let mut now = Memory { given: before.given, items: Vec::new() };
+        let mut staged = Vec::new();
+        for (what, key, value, said) in self.waits()? {
+            let known = before.items.iter().find(|item| item.key == key && item.value == value);
+            let item = known.cloned().unwrap_or_else(|| {
+                now.given += 1;
+                let Said { by, at, message } = said;
+                Remembered { key, value, id: now.given, by, at, message }
+            });
+            let Remembered { id, by, at, message, .. } = item.clone();
+            staged.push(Staged { id, at, by, message, what });
+            now.items.push(item);
+        }
+        if now != before
+            && let Err(error) = write_json(&path, &now)
+        {
+            tracing::warn!(SLOTD_APP = self.name(), "since when something is staged isn't kept: {error}");
+        }
+        Ok(staged)
+    }
+
+    /// All that waits, each with what it is known by and who brought it.
+    fn waits(&self) -> Result<Vec<(StagedWhat, String, Option<String>, Said)>, Fault> {
+        let mut waits = Vec::new();
+        for slot in self.releases()? {
+            let origin = self.ground.store.record(&slot).map_err(|error| error.fault())?;
+            let (created, origin) = (origin.created, origin.origin);
+            let said = Said { by: origin.by, at: created, message: origin.message };
+            waits.push((
+                StagedWhat::Release { slot: slot.clone() },
+                "release".to_owned(),
+                Some(slot.version.to_string()),
+                said,
+            ));
+        }
+        let Some(current) = self.ground.current() else { return Ok(waits) };
+        let chosen = Chosen::read(&self.ground.store.layout().chosen()).unwrap_or_default();
+        for change in changes_since(&self.ground.settings, &self.ground.store, &current)? {
+            let said = match self.ground.settings.origins.get(&change.key) {
+                Some(Origin::Verb) => chosen.said(&change.key).cloned(),
+                _ => None,
+            };
+            let said = said.unwrap_or_else(|| {
+                let by = format!("/etc/slotd/apps/{}.toml", self.name());
+                Said { by, at: Timestamp::now(), message: None }
+            });
+            let (key, value) = (change.key.clone(), change.to.clone());
+            waits.push((StagedWhat::Setting(hidden(change)), key, value, said));
+        }
+        Ok(waits)
+    }
+
+    /// The releases that could go live, the highest first; of each its last slot.
+    pub(super) fn releases(&self) -> Result<Vec<SlotName>, Fault> {
+        self.with_rules(|ready, rules| {
+            let rules = Rules { deploy: DeployMode::Automatic, paused: None, pinned: None, ..*rules };
+            choose::eligible(ready, &rules)
+        })
+    }
+
+    /// The slot that goes live by itself now, if one does: a release, or what is live with what is set otherwise since.
+    pub(super) fn next_by_itself(&self) -> Result<Option<SlotName>, Fault> {
+        if let Some(release) = self.automatic()? {
+            return self.configured(&release, "automatic", None).map(|slot| self.unless_quarantined(slot));
+        }
+        if self.rests() || self.ground.settings.deploy != DeployMode::Automatic || !self.inputs_are_new()? {
+            return Ok(None);
+        }
+        let Some(current) = self.ground.current() else { return Ok(None) };
+        let slot = self.configured(&current, "automatic", Some("changed settings".to_owned()))?;
+        Ok(self.unless_quarantined(slot).filter(|slot| *slot != current))
+    }
+
+    /// Whether nothing goes live by itself, whatever there is.
+    pub(super) fn rests(&self) -> bool {
+        self.pause_mark().is_some() || self.is_pinned() || self.orphaned
+    }
+
+    fn unless_quarantined(&self, slot: SlotName) -> Option<SlotName> {
+        self.ground.store.slot(&slot).is_some_and(|entry| entry.quarantine.is_none()).then_some(slot)
+    }
+
+    /// Whether something else is set for slots than when something was deployed last.
+    pub(super) fn inputs_are_new(&self) -> Result<bool, Fault> {
+        let mark = self.ground.store.mark().map_err(|error| error.fault())?;
+        let known = mark.and_then(|mark| mark.inputs);
+        Ok(known.is_some_and(|known| known != keys::inputs(&self.ground.settings)))
+    }
+
+    /// The slot of the same release as `of` with what is set now: `of` itself, one that is there, or a new one.
+    pub(super) fn configured(&self, of: &SlotName, by: &str, message: Option<String>) -> Result<SlotName, Fault> {
+        let store = &self.ground.store;
+        let inputs = keys::inputs(&self.ground.settings);
+        let record = store.record(of).map_err(|error| error.fault())?;
+        if record.inputs() == inputs {
+            return Ok(of.clone());
+        }
+        let slots = store.slots().map_err(|error| error.fault())?;
+        let same = slots.into_iter().filter(|entry| entry.name.version == of.version);
+        let made = same.filter(|entry| matches!(&entry.stored, Stored::Slot(record) if record.inputs() == inputs));
+        match made.map(|entry| entry.name).max_by_key(|name| name.redeployment) {
+            Some(slot) => Ok(slot),
+            None => store.redeploy(of, inputs, by, message).map_err(|error| error.fault()),
+        }
+    }
+
+    /// Brings all that is staged together into one deployment.
+    pub(super) async fn deploy_staged(
+        &mut self,
+        request: RedeployRequest,
+        caller: &Caller,
+    ) -> Result<DeployedStaged, ApiError> {
+        let RedeployRequest { strategy, message } = request;
+        self.check_settings()?;
+        let staged = self.staged()?;
+        let current = self.ground.current();
+        if staged.is_empty() {
+            let current = current.ok_or_else(|| self.nothing_is_live())?;
+            return Ok(DeployedStaged { staged, accepted: Accepted::Unchanged { current } });
+        }
+        self.check_pause()?;
+        self.admit(Verb::DeployStaged)?;
+        let release = self.releases()?.into_iter().next();
+        let Some(of) = release.or_else(|| current.clone()) else { return Err(self.nothing_is_live()) };
+        let mut slot = self.configured(&of, &caller.name, message.clone())?;
+        if current.as_ref() == Some(&slot) {
+            slot = self.again(&slot, caller, message.clone())?;
+        }
+        self.check_target(&slot, false)?;
+        let accepted = self.accept(Kind::Deploy, slot, caller, message, strategy).await?;
+        Ok(DeployedStaged { staged, accepted })
+    }
+
+    /// Deploys what is live once more, as it is: another slot of the same files, environment and units.
+    pub(super) async fn redeploy(&mut self, request: RedeployRequest, caller: &Caller) -> Result<Accepted, ApiError> {
+        let RedeployRequest { strategy, message } = request;
+        self.check_settings()?;
+        let current = self.ground.current().ok_or_else(|| self.nothing_is_live())?;
+        self.check_pause()?;
+        self.admit(Verb::Redeploy)?;
+        self.ground.plan(strategy, Kind::Deploy, &current)?;
+        let slot = self.again(&current, caller, message.clone())?;
+        self.accept(Kind::Deploy, slot, caller, message, strategy).await
+    }
+
+    fn again(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, Fault> {
+        let record = self.ground.store.record(of).map_err(|error| error.fault())?;
+        let slot = self.ground.store.redeploy(of, record.inputs(), &caller.name, message);
+        slot.map_err(|error| error.fault())
+    }
+
+    fn nothing_is_live(&self) -> ApiError {
+        let app = self.name();
+        ApiError::new(Code::NothingToGoBackTo, format!("nothing of {app} is live, and nothing is staged"))
+            .next(format!("slotctl deploy {app}-VERSION.tar.zst --app {app}"))
+    }
+}
+
+/// The settings that aren't as the slot has them, or as the deployment that brought it live went by them.
+pub(super) fn changes_since(settings: &AppSettings, store: &SlotStore, slot: &SlotName) -> Result<Vec<Change>, Fault> {
+    let record = store.record(slot).map_err(|error| error.fault())?;
+    let used = store.used(slot);
+    let knows = |key: &str| keys::class_of(key) == Class::NewSlot || used.is_some();
+    let set = keys::entries(settings).into_iter().filter(|entry| knows(&entry.key)).collect();
+    Ok(changes(has(&record, used.as_ref()), set))
+}
+
+/// What a slot goes by.
+pub(super) fn has(record: &SlotRecord, used: Option<&Used>) -> Vec<Entry> {
+    let used = used.iter().flat_map(|used| &used.settings);
+    let used = used.filter(|(key, _)| keys::class_of(key) == Class::NextDeployment);
+    let used = used.map(|(key, value)| Entry { key: key.clone(), value: value.clone() });
+    used.chain(keys::of_inputs(&record.inputs())).collect()
+}
+
+/// How two sides differ in what doesn't hold at once anyway.
+pub(super) fn changes(from: Vec<Entry>, to: Vec<Entry>) -> Vec<Change> {
+    let by_key = |entries: Vec<Entry>| {
+        let entries = entries.into_iter().filter(|entry| keys::class_of(&entry.key) != Class::AtOnce);
+        entries.map(|entry| (entry.key, entry.value)).collect::<BTreeMap<_, _>>()
+    };
+    let (mut from, to) = (by_key(from), by_key(to));
+    let mut changes = Vec::new();
+    for (key, value) in to {
+        let before = from.remove(&key);
+        if before.as_ref() != Some(&value) {
+            changes.push((key, before, Some(value)));
+        }
+    }
+    changes.extend(from.into_iter().map(|(key, value)| (key, Some(value), None)));
+    changes.sort();
+    let change = |(key, from, to): (String, _, _)| Change { class: keys::class_of(&key), hidden: false, key, from, to };
+    changes.into_iter().map(change).collect()
+}
+
+/// The same change, without a value that only those who may operate are shown.
+pub(super) fn hidden(change: Change) -> Change {
+    match keys::is_secret(&change.key) {
+        true => Change { from: None, to: None, hidden: true, ..change },
+        false => change,
+    }
+}
