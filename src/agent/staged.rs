@@ -48,6 +48,15 @@ struct Remembered {
     message: Option<String>,
 }
 
+/// Something that waits, with what it is known by.
+struct Waits {
+    what: StagedWhat,
+    key: String,
+    value: Option<String>,
+    /// Who brought or set it.
+    said: Said,
+}
+
 impl<U: UnitControl> App<U> {
     /// What waits, releases first, the highest before the others.
     pub(super) fn staged(&self) -> Result<Vec<Staged>, Fault> {
@@ -59,7 +68,7 @@ impl<U: UnitControl> App<U> {
         let before = memory.unwrap_or_default();
         let mut now = Memory { given: before.given, items: Vec::new() };
         let mut staged = Vec::new();
-        for (what, key, value, said) in self.waits()? {
+        for Waits { what, key, value, said } in self.waits()? {
             let known = before.items.iter().find(|item| item.key == key && item.value == value);
             let item = known.cloned().unwrap_or_else(|| {
                 now.given += 1;
@@ -78,19 +87,19 @@ impl<U: UnitControl> App<U> {
         Ok(staged)
     }
 
-    /// All that waits, each with what it is known by and who brought it.
-    fn waits(&self) -> Result<Vec<(StagedWhat, String, Option<String>, Said)>, Fault> {
+    /// All that waits.
+    fn waits(&self) -> Result<Vec<Waits>, Fault> {
         let mut waits = Vec::new();
         for slot in self.releases()? {
             let origin = self.ground.store.record(&slot).map_err(|error| error.fault())?;
             let (created, origin) = (origin.created, origin.origin);
             let said = Said { by: origin.by, at: created, message: origin.message };
-            waits.push((
-                StagedWhat::Release { slot: slot.clone() },
-                "release".to_owned(),
-                Some(slot.version.to_string()),
+            waits.push(Waits {
+                key: "release".to_owned(),
+                value: Some(slot.version.to_string()),
+                what: StagedWhat::Release { slot },
                 said,
-            ));
+            });
         }
         let Some(current) = self.ground.current() else { return Ok(waits) };
         let chosen = Chosen::read(&self.ground.store.layout().chosen()).unwrap_or_default();
@@ -104,7 +113,7 @@ impl<U: UnitControl> App<U> {
                 Said { by, at: Timestamp::now(), message: None }
             });
             let (key, value) = (change.key.clone(), change.to.clone());
-            waits.push((StagedWhat::Setting(hidden(change)), key, value, said));
+            waits.push(Waits { what: StagedWhat::Setting(hidden(change)), key, value, said });
         }
         Ok(waits)
     }

@@ -372,6 +372,8 @@ async fn an_operators_word_is_not_taken_back_by_the_next_release() {
 #[tokio::test(start_paused = true)]
 async fn a_prune_spares_what_is_open_wanted_or_came_meanwhile() {
     let site = Site::serving(&["5", "1", "2", "3", "4"]).set("[retention]\nkeep = 0");
+    let mark = site.store.raise_mark(&slot("5").version, site.settings.versions, None);
+    assert_eq!(mark.ok(), Some(true), "nothing is staged");
     let facts = site.facts("2");
     let file = IntentFile::of(site.layout());
     file.write(&Intent::new(facts.clone(), Stage::Preparing, site.report(&facts))).expect("written");
