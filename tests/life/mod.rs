@@ -2,10 +2,12 @@
 
 mod row07;
 mod row13;
+mod tidy;
 
 use serde_json::Value;
 
 use crate::support::host::{Root, shown};
+use crate::support::leftovers::Tidy;
 use crate::support::workshop::expect_parts;
 use crate::support::world::World;
 
@@ -19,13 +21,14 @@ fn refusals() {
     row13::row13_refusal(&world);
 }
 
-/// An app that keeps one slot beside the live one and the fallback.
-pub fn world(hint: &str) -> World {
+/// An app that keeps one slot beside the live one and the fallback. At the end of the test the host is looked over: nothing
+/// of what was under way may be left behind.
+pub fn world(hint: &str) -> Tidy {
     let world = World::installed(hint, Root::Own);
     world.host.ok("systemctl enable --now slotd.socket slotd.service");
     world.add_app("web", 8080);
     world.settings("web", "[retention]\nkeep = 1\n");
-    world
+    Tidy::new(world)
 }
 
 /// Whether the app has this slot, in whatever state.
