@@ -71,12 +71,13 @@ pub fn spawn<U: UnitControl>(
                 Ask::Activate(_, _, answer)
                 | Ask::Rollback(_, _, answer)
                 | Ask::Scale(_, _, answer)
-                | Ask::Say(_, _, answer) => {
+                | Ask::Say(_, _, _, answer)
+                | Ask::Retry(_, _, answer) => {
                     refuse(name_of(&settings), answer);
                 }
                 Ask::Prune { answer, .. } => refuse(name_of(&settings), answer),
                 Ask::Pin(_, _, answer) | Ask::Unpin(_, _, answer) => refuse(name_of(&settings), answer),
-                Ask::Clear(_, _, answer) => refuse(name_of(&settings), answer),
+                Ask::Clear(_, _, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Orphan => {}
             }
         }

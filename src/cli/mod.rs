@@ -11,6 +11,7 @@ mod codes;
 mod completions;
 mod deploy;
 mod ending;
+mod events;
 mod history;
 mod inspect;
 mod lint;
@@ -90,6 +91,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Activate(args) => activate::activate(args, context).await,
         Command::Rollback(args) => activate::rollback(args, context).await,
         Command::Scale(args) => activate::scale(args, context).await,
+        Command::Retry(args) => activate::retry(args, context).await,
         Command::Cancel(args) => activate::cancel(args, context).await,
         Command::Promote(args) => activate::say(Say::Promote, args, context).await,
         Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,
@@ -98,6 +100,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Quarantine(args) => quarantine::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::History(args) => history::run(args, context).await,
+        Command::Events(args) => events::run(args, context).await,
         Command::Why(args) => why::run(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,

@@ -1,6 +1,8 @@
 //! What the rows of the life of a release share: an app, and what it says to bad words.
 
+mod row03;
 mod row07;
+mod row08;
 mod row13;
 mod tidy;
 
@@ -17,7 +19,9 @@ fn refusals() {
     let world = world("refusals");
     world.live("web", 8080, "1.0.0");
     world.live("web", 8080, "2.0.0");
+    row03::row03_refusal(&world);
     row07::row07_refusal(&world);
+    row08::row08_refusal(&world);
     row13::row13_refusal(&world);
 }
 

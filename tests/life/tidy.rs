@@ -86,7 +86,11 @@ fn the_checker_finds_each_kind_of_leftover() {
 
     for (put, path, part) in [
         ("touch", "/run/slotd/hold/web", "holds the gate"),
-        ("echo '{\"what\":\"slots/2.0.0\",\"failures\":1}' >", "/run/slotd/gate/web", "counts failures of the live slot"),
+        (
+            "echo '{\"what\":\"slots/2.0.0\",\"failures\":1}' >",
+            "/run/slotd/gate/web",
+            "counts failures of the live slot",
+        ),
         ("ln -s slots/1.0.0", &format!("{WEB}/next"), "though nothing is under way"),
         ("echo '{}' >", &format!("{WEB}/queued.json"), "a deployment waits"),
     ] {

@@ -1,6 +1,8 @@
 //! What the kills of all rows share.
 
+mod row03;
 mod row07;
+mod row08;
 mod row13;
 
 use slotd::model::Exit;

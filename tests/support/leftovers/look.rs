@@ -170,7 +170,9 @@ impl Look {
             ["spool" | "staging", _] => folder(left, ""),
             ["intent.json"] => add(left, Kind::Intent, path.to_owned()),
             ["next"] => add(left, Kind::Mark, format!("{path} -> {to}, though nothing is under way")),
-            ["current" | "fallback"] if kind != "d" => add(left, Kind::Mark, format!("{path} -> {to}, which isn't there")),
+            ["current" | "fallback"] if kind != "d" => {
+                add(left, Kind::Mark, format!("{path} -> {to}, which isn't there"))
+            }
             ["queued.json"] if self.json(path)["report"]["ended"].is_null() => {
                 add(left, Kind::Mark, format!("{path}: a deployment waits"));
             }
