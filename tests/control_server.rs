@@ -101,7 +101,7 @@ fn a_body_is_exactly_what_was_asked_for() {
         ("activate", ""),
         ("activate", "slot=1.0.0"),
         ("rollback", r#"{"target":"1.0.0"}"#),
-        ("cancel", "{}"),
+        ("cancel", r#"{"reason":"slow"}"#),
         ("prune", "{}"),
     ] {
         let answer = world.post(&format!("/v1/apps/web/{verb}"), body);
@@ -320,7 +320,10 @@ fn events_can_be_taken_up_again_by_number() {
         world.fake.event(app_name(), EventKind::Ready { slot: slot(version) });
     }
     let refused = Box::new(Fault::new(Code::ArchiveDamaged, "cut short"));
-    world.fake.event(app_name(), EventKind::Refused { file: "web-4.tar".into(), fault: refused });
+    world.fake.event(
+        app_name(),
+        EventKind::Refused { file: "web-4.tar".into(), phase: slotd::model::slot::Phase::Processing, fault: refused },
+    );
     let mut stream = world.connect();
     stream.write_all(b"GET /v1/events?after=2 HTTP/1.0\r\n\r\n").expect("sent");
     let lines =

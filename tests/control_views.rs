@@ -222,7 +222,7 @@ fn lists_come_as_tables_and_as_json() {
         bytes: 12_345_678,
         by: "ann".into(),
         message: Some("spring".into()),
-        commit: None,
+        release: Default::default(),
     };
     let quarantine = Quarantine { deployment: "web-17".into(), phase: Phase::Proving, fault: evidence(), at: created };
     let fault = Box::new(evidence());

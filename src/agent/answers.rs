@@ -8,7 +8,7 @@ use crate::control::service::Caller;
 use crate::deployment::facts::Plan;
 use crate::deployment::{Refused, Said};
 use crate::model::deployment::{Blame, Ended, Kind, Say};
-use crate::model::{Code, Fault, Outcome, Report, SlotName, State, StrategyName};
+use crate::model::{self, Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
@@ -50,7 +50,7 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(result);
             }
             Ask::Rollback(request, caller, answer) => match self.undoable(request.to.as_ref()) {
-                Some(to) => self.say(Say::Cancel, caller, answer, Some(to)),
+                Some(to) => self.say((Say::Cancel, request.message), caller, answer, Some(to)),
                 None => {
                     let result = self.rollback(request, &caller).await;
                     let _ = answer.send(result);
@@ -60,17 +60,21 @@ impl<U: UnitControl> App<U> {
                 let result = self.scale(request, &caller).await;
                 let _ = answer.send(result);
             }
-            Ask::Say(Say::Cancel, caller, answer) => self.cancel(caller, answer),
-            Ask::Say(say, caller, answer) => self.say(say, caller, answer, None),
-            Ask::Prune { dry_run, caller, answer } => self.prune(dry_run, &caller, answer),
+            Ask::Say(Say::Cancel, message, caller, answer) => self.cancel(message, caller, answer),
+            Ask::Say(say, message, caller, answer) => self.say((say, message), caller, answer, None),
+            Ask::Retry(request, caller, answer) => {
+                let result = self.try_again(request, &caller).await;
+                let _ = answer.send(result);
+            }
+            Ask::Prune { query, caller, answer } => self.prune(query, &caller, answer),
             Ask::Pin(request, caller, answer) => {
                 let _ = answer.send(self.pin(request, &caller));
             }
             Ask::Unpin(request, caller, answer) => {
                 let _ = answer.send(self.unpin(request, &caller));
             }
-            Ask::Clear(slot, caller, answer) => {
-                let _ = answer.send(self.clear(&slot, &caller));
+            Ask::Clear(slot, message, caller, answer) => {
+                let _ = answer.send(self.clear(&slot, message, &caller));
             }
             Ask::Staged(answer) => {
                 let _ = answer.send(self.staged().map_err(Into::into));
@@ -208,14 +212,14 @@ impl<U: UnitControl> App<U> {
         ))
     }
 
-    fn cancel(&mut self, caller: Caller, answer: Answer<Accepted>) {
+    fn cancel(&mut self, message: Option<String>, caller: Caller, answer: Answer<Accepted>) {
         let waits = self.queued.take().map(|wanted| wanted.report);
         let is_due = self.retry_at.is_some() && !matches!(self.work, Work::Deploying(_));
         if let Some(report) = waits.or_else(|| is_due.then(|| self.next_try()).flatten()) {
-            let _ = answer.send(self.cancel_unbegun(report, &caller));
+            let _ = answer.send(self.cancel_unbegun(report, message, &caller));
             return;
         }
-        self.say(Say::Cancel, caller, answer, None);
+        self.say((Say::Cancel, message), caller, answer, None);
     }
 
     /// The slot that serves again if the deployment under way is undone, where its own slot is live already and that way
@@ -230,7 +234,13 @@ impl<U: UnitControl> App<U> {
     }
 
     /// Passes a word on to the deployment under way. `back`: it was asked for that slot.
-    fn say(&mut self, say: Say, caller: Caller, answer: Answer<Accepted>, back: Option<SlotName>) {
+    fn say(
+        &mut self,
+        (say, message): (Say, Option<String>),
+        caller: Caller,
+        answer: Answer<Accepted>,
+        back: Option<SlotName>,
+    ) {
         let app = self.name();
         let Work::Deploying(running) = &self.work else {
             let error = match say {
@@ -245,7 +255,7 @@ impl<U: UnitControl> App<U> {
         let kind = running.shown.borrow().as_ref().map_or(Kind::Deploy, |report| report.kind);
         tokio::spawn(async move {
             let (told, heard) = tokio::sync::oneshot::channel();
-            let sent = words.send(Said { say, by: caller.name, answer: told }).await;
+            let sent = words.send(Said { say, by: caller.name, message, answer: told }).await;
             let result = match (sent, heard.await) {
                 (Ok(()), Ok(Ok(()))) => Ok(match back {
                     Some(to) => Accepted::Undone { id, to },
@@ -263,9 +273,16 @@ impl<U: UnitControl> App<U> {
 
     /// Ends what waits for its turn, or the next try of what failed; it doesn't come back by itself, over a restart of
     /// slotd neither.
-    fn cancel_unbegun(&mut self, report: Report, caller: &Caller) -> Result<Accepted, ApiError> {
+    fn cancel_unbegun(
+        &mut self,
+        mut report: Report,
+        message: Option<String>,
+        caller: &Caller,
+    ) -> Result<Accepted, ApiError> {
         let (id, to) = (report.id.clone(), report.to.clone());
         let before = self.last.as_ref().filter(|_| report.attempt > 1).map(|last| last.id.clone());
+        let by = caller.name.clone();
+        report.said.push(model::deployment::Said { say: Say::Cancel, by, at: Timestamp::now(), message });
         self.retry_at = None;
         self.turn_down(&to);
         let (when, next) = match &before {
@@ -300,7 +317,7 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    fn clear(&mut self, slot: &SlotName, caller: &Caller) -> Result<(), ApiError> {
+    fn clear(&mut self, slot: &SlotName, message: Option<String>, caller: &Caller) -> Result<(), ApiError> {
         let cleared = self.ground.store.clear_quarantine(slot).map_err(|error| error.fault())?;
         match cleared {
             true => {
@@ -310,6 +327,7 @@ impl<U: UnitControl> App<U> {
                     "{} lifts the quarantine of {slot}",
                     caller.name
                 );
+                self.noted(Verb::Clear, Some(slot), caller, message);
                 Ok(())
             }
             false => Err(ApiError::new(Code::UnknownSlot, format!("{slot} of {} isn't quarantined", self.name()))

@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use crate::config::AppSettings;
-use crate::control::api::{EventKind, Pruned};
+use crate::control::api::Pruned;
 use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
 use crate::inbox::{self, Inbox, InboxSettings};
@@ -272,20 +272,6 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    /// Passes on to the stream of events what the deployment shows.
-    pub(super) fn relay(&self, running: &Running) {
-        let (mut shown, events) = (running.shown.clone(), self.ground.shared.events.clone());
-        let app = self.ground.settings.name.clone();
-        tokio::spawn(async move {
-            while shown.changed().await.is_ok() {
-                let report = shown.borrow_and_update().clone();
-                if let Some(report) = report {
-                    events.tell(&app, EventKind::Deployment { report: Box::new(report) });
-                }
-            }
-        });
-    }
-
     pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         match result {
@@ -349,14 +335,6 @@ impl<U: UnitControl> App<U> {
 
     pub(super) fn name(&self) -> &str {
         self.ground.settings.name.as_str()
-    }
-
-    pub(super) fn event(&self, what: EventKind) {
-        self.ground.shared.events.tell(&self.ground.settings.name, what);
-    }
-
-    pub(super) fn tell(&self, report: &Report) {
-        self.event(EventKind::Deployment { report: Box::new(report.clone()) });
     }
 
     /// From here on intakes and deployments begin by these settings.

@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::AppSettings;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, DeployedStaged, PinRequest, Pinned, Pruned, RedeployRequest, RefusedItem,
-    RollbackRequest, ScaleRequest, SetAnswer, SetRequest, Staged, UnpinRequest, UploadQuery, Uploaded, WaitingItem,
+    Accepted, ActivateRequest, ApiError, DeployedStaged, PinRequest, Pinned, PruneQuery, Pruned, RedeployRequest,
+    RefusedItem, RetryRequest, RollbackRequest, ScaleRequest, SetAnswer, SetRequest, Staged, UnpinRequest, UploadQuery,
+    Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
@@ -49,11 +50,13 @@ pub enum Ask {
     /// Run another number of instances.
     Scale(ScaleRequest, Caller, Answer<Accepted>),
     /// A word to the deployment under way.
-    Say(Say, Caller, Answer<Accepted>),
+    Say(Say, Option<String>, Caller, Answer<Accepted>),
+    /// Try again what failed last.
+    Retry(RetryRequest, Caller, Answer<Accepted>),
     /// Remove what isn't kept; or only say what that is.
     Prune {
-        /// Only say.
-        dry_run: bool,
+        /// Only say; and why.
+        query: PruneQuery,
         /// Who.
         caller: Caller,
         /// Where to.
@@ -64,7 +67,7 @@ pub enum Ask {
     /// Lift a pin.
     Unpin(UnpinRequest, Caller, Answer<Pinned>),
     /// Lift a quarantine.
-    Clear(SlotName, Caller, Answer<()>),
+    Clear(SlotName, Option<String>, Caller, Answer<()>),
     /// What waits to be deployed.
     Staged(Answer<Vec<Staged>>),
     /// Deploy all of that.

@@ -76,7 +76,9 @@ impl<U: UnitControl> Ground<U> {
     /// Begins what is wanted.
     pub fn begin(&self, wanted: Wanted) -> Result<Running, Fault> {
         let facts = self.facts(&wanted.report)?;
-        let report = Report { from: facts.from.as_ref().map(|side| side.slot.clone()), ..wanted.report };
+        let from = facts.from.as_ref().map(|side| side.slot.clone());
+        let release = self.store.record(&wanted.report.to).map(|record| record.release.provenance());
+        let report = Report { from, release: release.unwrap_or_default(), ..wanted.report };
         Ok(self.run(Machine::new(facts), report))
     }
 
@@ -305,6 +307,8 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
+        release: Default::default(),
+        said: Vec::new(),
         measured: Default::default(),
         ended: None,
     }

@@ -13,7 +13,7 @@ use crate::durable;
 use crate::model::release::Release;
 use crate::model::slot::{Origin, Phase, RefusedRecord, UnitCount};
 use crate::model::{Code, Digest, Fault, SlotName, SlotRecord, Timestamp, Version};
-use crate::slots::{NewSlot, Published, SlotStore, compare};
+use crate::slots::{NewSlot, Published, SlotError, SlotStore, Stored, compare};
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,12 +63,21 @@ pub struct Refused {
     pub later: bool,
 }
 
+/// What an artifact says of its version before it is unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// This one: the caller's word, or its name's.
+    As(Version),
+    /// Nothing: its release file may, and else one is generated.
+    Nothing,
+}
+
 /// Takes an artifact in. What was put into spool and staging is gone afterwards, whatever came of it.
 pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
     let mut packed = None;
-    let version = version_of(place, job);
-    let result = match &version {
-        Ok(version) => publish(place, job, version, &mut packed).await,
+    let named = named(place, job);
+    let result = match &named {
+        Ok(named) => publish(place, job, named, &mut packed).await,
         Err(refused) => Err(refused.fault.clone()),
     };
     let (path, digest) = packed.map_or((None, None), |spooled: Spooled| (Some(spooled.path), Some(spooled.digest)));
@@ -82,7 +91,8 @@ pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
     }
     result.map_err(|fault| {
         let refused = refused(fault);
-        if let Ok(version) = &version
+        // What has no version has no slot that could tell of it: whoever brought it is told.
+        if let Ok(Named::As(version)) = &named
             && !refused.later
             && refused.fault.code != Code::ReleaseConflict
         {
@@ -92,34 +102,43 @@ pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
     })
 }
 
-/// The version that the artifact claims: the caller's word, or its name's.
-pub fn version_of(place: &Place, job: &Job) -> Result<Version, Refused> {
+/// The version that the artifact claims before it is unpacked: the caller's word, or its name's.
+///
+/// A name that leaves the version out is the app's artifact all the same; so is, of what a caller sends, any name that
+/// looks like no other release's (`build.tar.zst`, but not `api-1.2.3.tar.zst`).
+pub fn named(place: &Place, job: &Job) -> Result<Named, Refused> {
+    let pattern = &place.settings.inbox.pattern;
     let text = match &job.version {
-        Some(version) => return admitted(place, version.clone()),
-        None => place.settings.inbox.pattern.version_in(&job.file),
+        Some(version) => return admitted(place, version.clone()).map(Named::As).map_err(refused),
+        None => pattern.version_in(&job.file),
     };
-    let text = text.ok_or_else(|| {
-        let pattern = place.settings.inbox.pattern.as_str();
-        refused(Fault::new(Code::IngestMisnamed, format!("{:?} is not of the form {pattern}", job.file)))
-    })?;
+    let Some(text) = text else {
+        let is_sent = matches!(job.source, Source::Upload(_));
+        let sent = is_sent && Format::of_name(&job.file).is_ok() && !names_a_release(&job.file);
+        if sent || pattern.is_without_version(&job.file) {
+            return Ok(Named::Nothing);
+        }
+        let message = format!("{:?} is not of the form {}", job.file, pattern.as_str());
+        return Err(refused(Fault::new(Code::IngestMisnamed, message)));
+    };
     let version =
         text.parse().map_err(|error| refused(Fault::new(Code::ReleaseVersion, format!("{text:?}: {error}"))))?;
-    admitted(place, version)
+    admitted(place, version).map(Named::As).map_err(refused)
 }
 
-fn admitted(place: &Place, version: Version) -> Result<Version, Refused> {
+/// Whether a dash and a number stand in it, as behind the name of whatever it is a release of.
+fn names_a_release(file: &str) -> bool {
+    file.split('-').skip(1).any(|part| part.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+fn admitted(place: &Place, version: Version) -> Result<Version, Fault> {
     match place.settings.versions.admits(&version) {
         Ok(()) => Ok(version),
-        Err(error) => Err(refused(Fault::new(Code::ReleaseVersion, format!("{version}: {error}")))),
+        Err(error) => Err(Fault::new(Code::ReleaseVersion, format!("{version}: {error}"))),
     }
 }
 
-async fn publish(
-    place: &Place,
-    job: &Job,
-    version: &Version,
-    packed: &mut Option<Spooled>,
-) -> Result<Published, Fault> {
+async fn publish(place: &Place, job: &Job, named: &Named, packed: &mut Option<Spooled>) -> Result<Published, Fault> {
     let spooled = blocking({
         let (place, job) = (place.clone(), job.clone());
         move || spool_in(&place, &job)
@@ -128,8 +147,7 @@ async fn publish(
     let (digest, bytes, path) = (spooled.digest, spooled.bytes, spooled.path.clone());
     *packed = Some(spooled);
     check_digest(job, &digest)?;
-    let slot = SlotName::first(version.clone());
-    if let Some(known) = known(&place.store, &slot, &digest)? {
+    if let Some(known) = known(&place.store, named, &digest)? {
         return Ok(Published::Known(known));
     }
     let format = match &job.source {
@@ -142,9 +160,10 @@ async fn publish(
     let unpacked = unpack_into(place, path.clone(), format, &staging).await;
     let result = match unpacked {
         Ok(manifest) => {
-            let (place, job, version, staging) = (place.clone(), job.clone(), version.clone(), staging.clone());
+            let (place, job, named, staging) = (place.clone(), job.clone(), named.clone(), staging.clone());
             blocking(move || {
-                let release = release_of(&staging, &version)?;
+                let release = release::read(&staging).map_err(|error| error.fault())?.unwrap_or_default();
+                let version = version_of(&place, &job, named, &release, &digest)?;
                 let new = new_slot(&place, &job, SlotName::first(version), (digest, bytes), release, &staging, path);
                 let tree_bytes = manifest.bytes;
                 let manifest = serde_json::to_vec(&manifest).map_err(|error| {
@@ -210,23 +229,60 @@ fn check_digest(job: &Job, actual: &Digest) -> Result<(), Fault> {
     }
 }
 
-/// The slot if it is there with the same bytes; a conflict if it has others.
-fn known(store: &SlotStore, slot: &SlotName, digest: &Digest) -> Result<Option<SlotRecord>, Fault> {
-    match store.record(slot) {
-        Ok(record) if record.artifact == *digest => {
-            // A tree that was lost comes back with the next unpacking.
-            Ok(store.layout().tree(&record.tree).is_dir().then_some(record))
+/// The slot if it is there with the same bytes; a conflict if its version means others. Without a version these bytes are
+/// whatever release they were before.
+fn known(store: &SlotStore, named: &Named, digest: &Digest) -> Result<Option<SlotRecord>, Fault> {
+    let fault = |error: SlotError| error.fault();
+    let record = match named {
+        Named::As(version) => {
+            store.check_claim(version, digest).map_err(fault)?;
+            store.record(&SlotName::first(version.clone())).ok()
         }
-        Ok(record) => Err(Fault::new(
-            Code::ReleaseConflict,
+        Named::Nothing => {
+            let slots = store.slots().map_err(fault)?.into_iter();
+            let records = slots.filter_map(|entry| match entry.stored {
+                Stored::Slot(record) if record.artifact == *digest => Some(*record),
+                _ => None,
+            });
+            records.min_by_key(|record| record.slot.redeployment)
+        }
+    };
+    // A tree that was lost comes back with the next unpacking.
+    Ok(record.filter(|record| store.layout().tree(&record.tree).is_dir()))
+}
+
+/// The version of what was unpacked: its name's, with which its release file must agree; else the release file's; else that
+/// which these bytes had before; else a generated one.
+fn version_of(place: &Place, job: &Job, named: Named, release: &Release, digest: &Digest) -> Result<Version, Fault> {
+    match (named, &release.version) {
+        (Named::As(version), Some(inner)) if *inner != version => Err(Fault::new(
+            Code::ReleaseInvalid,
+            format!("the release file says version {inner}, the artifact {version}"),
+        )),
+        (Named::As(version), _) => Ok(version),
+        (Named::Nothing, Some(inner)) => admitted(place, inner.clone()),
+        (Named::Nothing, None) if place.settings.require_version => Err(Fault::new(
+            Code::ReleaseVersion,
             format!(
-                "{slot} is there with other bytes ({}, not {}); a release is never replaced",
-                record.artifact.short(),
-                digest.short()
+                "{:?} says no version, nor does its release file, and the app has require_version = true",
+                job.file
             ),
         )),
-        Err(_) => Ok(None),
+        (Named::Nothing, None) => generated(place, digest).map_err(|error| error.fault()),
     }
+}
+
+fn generated(place: &Place, digest: &Digest) -> Result<Version, SlotError> {
+    let (slots, gone) = (place.store.slots()?, place.store.all_gone()?);
+    let same = |record: &SlotRecord| record.artifact == *digest;
+    let there = slots.iter().find(|entry| matches!(&entry.stored, Stored::Slot(record) if same(record)));
+    let before = there.map(|entry| &entry.name).or_else(|| gone.iter().find(|it| same(it)).map(|record| &record.slot));
+    if let Some(slot) = before {
+        return Ok(slot.version.clone());
+    }
+    let mark = place.store.mark()?.map(|mark| mark.highest);
+    let known = slots.iter().map(|entry| &entry.name.version).chain(gone.iter().map(|record| &record.slot.version));
+    Ok(Version::generated(digest, Timestamp::now(), known.chain(&mark)))
 }
 
 fn staging_dir(store: &SlotStore) -> Result<PathBuf, Fault> {
@@ -253,18 +309,6 @@ async fn unpack_into(place: &Place, packed: PathBuf, format: Format, dest: &Path
     };
     let never = std::future::pending();
     worker::run_in_child(&place.worker, &job, |_| {}, never).await.map_err(|error| error.fault())
-}
-
-/// What the release says of itself; its version, if it says one, must be the artifact's.
-fn release_of(tree: &Path, version: &Version) -> Result<Release, Fault> {
-    let release = release::read(tree).map_err(|error| error.fault())?.unwrap_or_default();
-    match &release.version {
-        Some(inner) if inner != version => Err(Fault::new(
-            Code::ReleaseInvalid,
-            format!("the release file says version {inner}, the artifact {version}"),
-        )),
-        _ => Ok(release),
-    }
 }
 
 fn new_slot<'a>(

@@ -7,6 +7,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::control::api::{EventKind, RefusedItem, Uploaded};
 use crate::inbox::{self, Candidate};
+use crate::model::slot::Phase;
 use crate::model::{Code, Fault, SlotName, StrategyName};
 use crate::slots::Published;
 use crate::units::UnitControl;
@@ -14,7 +15,7 @@ use crate::units::UnitControl;
 use super::app::{App, Work};
 use super::ask::Answer;
 use super::choose::{self, NotLive};
-use super::intake::{self, Job, Refused, Source};
+use super::intake::{self, Job, Named, Refused, Source};
 use super::queue::Brought;
 
 /// How long a file that couldn't be taken for the host's fault waits for its next try.
@@ -53,19 +54,23 @@ impl<U: UnitControl> App<U> {
         let Some(Intake { job, from }) = self.intake.pop_front() else { return };
         let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
         let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
-        let slot = intake::version_of(&place, &job).ok().map(SlotName::first);
+        let slot = match intake::named(&place, &job) {
+            Ok(Named::As(version)) => Some(SlotName::first(version)),
+            Ok(Named::Nothing) | Err(_) => None,
+        };
         let task = tokio::spawn(async move {
             // The semaphore is never closed.
             let _turn = turns.acquire_owned().await.ok();
             intake::take_in(&place, &job).await
         });
+        self.event(EventKind::Processing { file: file.clone() });
         self.taking = Some(Taking { file, slot, by, message, from, task });
     }
 
     pub(super) fn dropped(&mut self, batch: inbox::Batch) {
         for (file, fault) in batch.told {
             tracing::warn!(SLOTD_APP = self.name(), "{file}: {fault}");
-            self.event(EventKind::Refused { file, fault: Box::new(fault) });
+            self.event(EventKind::Refused { file, phase: Phase::Processing, fault: Box::new(fault) });
         }
         for candidate in batch.ready {
             let path = candidate.seen.path.clone();
@@ -76,7 +81,7 @@ impl<U: UnitControl> App<U> {
             let job = Job {
                 source,
                 file: candidate.seen.name.clone(),
-                version: Some(candidate.version.clone()),
+                version: candidate.version.clone(),
                 sha256: None,
                 by: "inbox".into(),
                 message: None,
@@ -101,10 +106,11 @@ impl<U: UnitControl> App<U> {
                 );
                 self.event(EventKind::Ready { slot: record.slot.clone() });
             }
-            Ok(Published::Known(_)) => {}
+            Ok(Published::Known(record)) => self.event(EventKind::Ready { slot: record.slot.clone() }),
             Err(refused) => {
                 tracing::warn!(SLOTD_APP = self.name(), "{file}: {}", refused.fault);
-                self.event(EventKind::Refused { file: file.clone(), fault: Box::new(refused.fault.clone()) });
+                let (file, fault) = (file.clone(), Box::new(refused.fault.clone()));
+                self.event(EventKind::Refused { file, phase: Phase::Processing, fault });
             }
         }
         match (from, result) {

@@ -1,12 +1,14 @@
 //! One task an app: intake, queue, deployments, the crash-loop watch. The control server holds a handle, never the
 //! state.
 
+mod again;
 mod answers;
 pub mod app;
 pub mod ask;
 pub mod choose;
 pub mod crash;
 pub mod deploy;
+mod events;
 pub mod intake;
 mod intake_queue;
 pub mod orphan;

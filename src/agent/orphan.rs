@@ -72,15 +72,16 @@ pub fn spawn<U: UnitControl>(
                 | Ask::Rollback(_, _, answer)
                 | Ask::Scale(_, _, answer)
                 | Ask::Redeploy(_, _, answer)
-                | Ask::Say(_, _, answer) => {
+                | Ask::Say(_, _, _, answer)
+                | Ask::Retry(_, _, answer) => {
                     refuse(name_of(&settings), answer);
                 }
                 Ask::Prune { answer, .. } => refuse(name_of(&settings), answer),
                 Ask::Pin(_, _, answer) | Ask::Unpin(_, _, answer) => refuse(name_of(&settings), answer),
-                Ask::Clear(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Staged(answer) => refuse(name_of(&settings), answer),
                 Ask::DeployStaged(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Set(_, _, answer) => refuse(name_of(&settings), answer),
+                Ask::Clear(_, _, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Orphan => {}
             }
         }

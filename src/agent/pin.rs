@@ -13,12 +13,14 @@ use crate::units::UnitControl;
 use super::app::App;
 use super::deploy::{Wanted, Word};
 use super::queue::ended;
+use super::verbs::Verb;
 
 impl<U: UnitControl> App<U> {
     pub(super) fn pin(&mut self, request: PinRequest, caller: &Caller) -> Result<Pinned, ApiError> {
         let PinRequest { slot, message } = request;
         let pin = Pin { by: caller.name.clone(), at: Timestamp::now(), message };
         let changed = self.ground.store.pin(slot.as_ref(), &pin).map_err(|error| error.fault())?;
+        self.noted(Verb::Pin, slot.as_ref(), caller, pin.message.clone());
         tracing::info!(SLOTD_APP = self.name(), "{} is {pin}", name_of(slot.as_ref()));
         if slot.is_none() {
             self.leave_what_comes_by_itself(&format!("the app was {pin} before it began"));
@@ -27,9 +29,10 @@ impl<U: UnitControl> App<U> {
     }
 
     pub(super) fn unpin(&mut self, request: UnpinRequest, caller: &Caller) -> Result<Pinned, ApiError> {
-        let UnpinRequest { slot } = request;
+        let UnpinRequest { slot, message } = request;
         let changed = self.ground.store.unpin(slot.as_ref()).map_err(|error| error.fault())?;
         if changed {
+            self.noted(Verb::Unpin, slot.as_ref(), caller, message);
             tracing::info!(SLOTD_APP = self.name(), "{} is unpinned by {}", name_of(slot.as_ref()), caller.name);
             if slot.is_none() {
                 self.plan_retry();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::control::api::{ApiError, PruneItem, Pruned};
+use crate::control::api::{ApiError, PruneItem, PruneQuery, Pruned};
 use crate::control::service::Caller;
 use crate::deployment::intent::{Intent, IntentFile};
 use crate::model::{Code, Fault, SlotName};
@@ -21,8 +21,8 @@ use super::verbs::Verb;
 pub(super) const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<U: UnitControl> App<U> {
-    pub(super) fn prune(&mut self, dry_run: bool, caller: &Caller, answer: Answer<Pruned>) {
-        if dry_run {
+    pub(super) fn prune(&mut self, query: PruneQuery, caller: &Caller, answer: Answer<Pruned>) {
+        if query.dry_run {
             let ground = self.ground.clone();
             let wanted = self.wanted_slots();
             tokio::spawn(async move {
@@ -44,6 +44,7 @@ impl<U: UnitControl> App<U> {
             return;
         }
         tracing::info!(SLOTD_APP = self.name(), "{} prunes", caller.name);
+        self.noted(Verb::Prune, None, caller, query.message);
         self.begin_prune(Some(answer));
     }
 

@@ -251,5 +251,6 @@ impl<U: UnitControl> App<U> {
 
 /// How a deployment ends that never began.
 pub(super) fn ended(outcome: Outcome, fault: Fault, blame: Blame) -> Ended {
-    Ended { outcome, fault: Some(fault), blame: Some(blame), at: Timestamp::now(), next: None, warnings: Vec::new() }
+    let (at, phase) = (Timestamp::now(), Some(State::Queued));
+    Ended { outcome, fault: Some(fault), phase, blame: Some(blame), at, next: None, warnings: Vec::new() }
 }

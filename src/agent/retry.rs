@@ -60,10 +60,13 @@ mod tests {
             state: State::Done,
             waiting: None,
             steps: Vec::new(),
+            release: Default::default(),
+            said: Vec::new(),
             measured: Default::default(),
             ended: Some(Ended {
                 outcome,
                 fault: None,
+                phase: None,
                 blame: Some(blame),
                 at: Timestamp::from_unix_millis(at),
                 next: None,

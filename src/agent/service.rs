@@ -10,12 +10,14 @@ use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
-    PinRequest, Pinned, PlanQuery, Planned, Pruned, QuarantineItem, RedeployRequest, RollbackRequest, ScaleRequest,
-    SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
+    PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem, RedeployRequest,
+    RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo,
+    Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
 use crate::model::deployment::Say;
+use crate::model::release::Provenance;
 use crate::model::slot::{Pin, SlotState};
 use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName, Timestamp};
 use crate::slots::{Entry, Links, SlotStore, Stored};
@@ -23,6 +25,7 @@ use crate::units::UnitControl;
 
 use super::ask::{Answer, AppHandle, Ask, View};
 use super::deploy::side_of;
+use super::events::past;
 use super::plan::planned;
 use super::registry::Registry;
 use super::settings::{difference, settings};
@@ -138,12 +141,16 @@ impl<U: UnitControl> Service for Registry<U> {
         self.ask(app, |answer| Ask::Scale(request, caller, answer)).await
     }
 
-    async fn say(&self, app: &AppName, say: Say, caller: Caller) -> Result<Accepted, ApiError> {
-        self.ask(app, |answer| Ask::Say(say, caller, answer)).await
+    async fn say(&self, app: &AppName, say: Say, request: SayRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Say(say, request.message, caller, answer)).await
     }
 
-    async fn prune(&self, app: &AppName, dry_run: bool, caller: Caller) -> Result<Pruned, ApiError> {
-        self.ask(app, |answer| Ask::Prune { dry_run, caller, answer }).await
+    async fn retry(&self, app: &AppName, request: RetryRequest, caller: Caller) -> Result<Accepted, ApiError> {
+        self.ask(app, |answer| Ask::Retry(request, caller, answer)).await
+    }
+
+    async fn prune(&self, app: &AppName, query: PruneQuery, caller: Caller) -> Result<Pruned, ApiError> {
+        self.ask(app, |answer| Ask::Prune { query, caller, answer }).await
     }
 
     async fn settings(&self, app: &AppName, reveal: bool) -> Result<Vec<Setting>, ApiError> {
@@ -189,8 +196,14 @@ impl<U: UnitControl> Service for Registry<U> {
         Ok(entries.into_iter().filter_map(item).collect())
     }
 
-    async fn quarantine_clear(&self, app: &AppName, slot: &SlotName, caller: Caller) -> Result<(), ApiError> {
-        self.ask(app, |answer| Ask::Clear(slot.clone(), caller, answer)).await
+    async fn quarantine_clear(
+        &self,
+        app: &AppName,
+        slot: &SlotName,
+        message: Option<String>,
+        caller: Caller,
+    ) -> Result<(), ApiError> {
+        self.ask(app, |answer| Ask::Clear(slot.clone(), message, caller, answer)).await
     }
 
     async fn history(&self, app: &AppName, limit: u32) -> Result<Vec<Report>, ApiError> {
@@ -210,6 +223,17 @@ impl<U: UnitControl> Service for Registry<U> {
             ApiError::new(Code::UnknownDeployment, format!("there is no deployment {id}"))
                 .next(format!("slotctl history {}", id.app))
         })
+    }
+
+    async fn past_events(&self, app: &AppName, limit: u32) -> Result<Vec<PastEvent>, ApiError> {
+        let View { deployment, queued, last, .. } = self.view(app).await?;
+        let mut open: Vec<Report> = Vec::new();
+        for report in [deployment, queued, last].into_iter().flatten() {
+            if !open.iter().any(|known| known.id == report.id) {
+                open.push(report);
+            }
+        }
+        past(&self.shared.history, app, open, limit).await.map_err(|error| error.fault().into())
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {
@@ -248,12 +272,12 @@ fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
         }
         (Stored::Slot(_), None) => SlotState::Ready,
     };
-    let (artifact, created, origin, commit) = match &entry.stored {
+    let (artifact, created, origin, release) = match &entry.stored {
         Stored::Slot(record) => {
-            (Some(record.artifact), record.created, Some(&record.origin), record.release.commit.clone())
+            (Some(record.artifact), record.created, Some(&record.origin), record.release.provenance())
         }
-        Stored::Refused(refused) => (refused.artifact, refused.at, Some(&refused.origin), None),
-        Stored::Damaged(_) => (None, crate::model::Timestamp::from_unix_millis(0), None, None),
+        Stored::Refused(refused) => (refused.artifact, refused.at, Some(&refused.origin), Provenance::default()),
+        Stored::Damaged(_) => (None, Timestamp::from_unix_millis(0), None, Provenance::default()),
     };
     SlotInfo {
         fallback: fallback == Some(&slot),
@@ -265,7 +289,7 @@ fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
         bytes: origin.map(|origin| origin.bytes).unwrap_or_default(),
         by: origin.map(|origin| origin.by.clone()).unwrap_or_default(),
         message: origin.and_then(|origin| origin.message.clone()),
-        commit,
+        release,
     }
 }
 

@@ -129,7 +129,7 @@ fn failed(site: &Site, version: &str, blame: Blame) -> Report {
     let facts = site.facts(version);
     let fault = Some(Fault::new(Code::UnitMasked, "masked"));
     let (at, warnings) = (Timestamp::now(), Vec::new());
-    let ended = Ended { outcome: Outcome::Failed, fault, blame: Some(blame), at, next: None, warnings };
+    let ended = Ended { outcome: Outcome::Failed, fault, phase: None, blame: Some(blame), at, next: None, warnings };
     Report { ended: Some(ended), ..site.report(&facts) }
 }
 
@@ -250,8 +250,10 @@ async fn a_second_word_is_refused_and_cancel_undoes_the_first() {
     lively.until("starting", |view| view.deployment.is_some()).await;
     let busy = lively.activate("3").await.expect_err("busy");
     assert!(busy.fault.code == Code::RequestBusy && busy.fault.message.contains("web-1"), "{busy}");
-    let cancelled =
-        lively.ask(|answer| Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await.expect("cancelled");
+    let cancelled = lively
+        .ask(|answer| Ask::Say(crate::model::deployment::Say::Cancel, None, ann(), answer))
+        .await
+        .expect("cancelled");
     assert!(matches!(cancelled, Accepted::Deployment { id, .. } if id.number == 1));
     let view = lively.until("over", |view| view.deployment.is_none()).await;
     assert_eq!(outcome(view.last.as_ref()), Some((Outcome::Cancelled, Some(Code::Cancelled))));
@@ -270,8 +272,10 @@ async fn an_interrupted_deployment_is_told_to_whoever_listens() {
     lively.until("over", |view| view.deployment.is_none() && outcome(view.last.as_ref()).is_some()).await;
     assert_eq!(site.links(), ["2", "1", "-"], "the boot is the same and nothing ran: it goes on");
     let mut told = Vec::new();
-    while let Ok(Event { what: EventKind::Deployment { report }, .. }) = lively.events.try_recv() {
-        told.push(report.state.as_str());
+    while let Ok(Event { what, .. }) = lively.events.try_recv() {
+        if let EventKind::Deployment { report } = what {
+            told.push(report.state.as_str());
+        }
     }
     assert!(told.contains(&"proving") || told.len() > 2, "{told:?}");
     site.assert_closed();
@@ -354,7 +358,7 @@ async fn an_operators_word_is_not_taken_back_by_the_next_release() {
     assert_eq!(app.queued.as_ref().map(|wanted| wanted.report.to.clone()), Some(slot("3")));
     // Cancelled before it began, it isn't chosen again.
     let (answer, answered) = oneshot::channel();
-    app.asked(Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await;
+    app.asked(Ask::Say(crate::model::deployment::Say::Cancel, None, ann(), answer)).await;
     assert!(answered.await.expect("answered").is_ok());
     app.choose();
     assert!(app.queued.is_none(), "{:?}", app.queued);
@@ -379,7 +383,7 @@ async fn a_prune_spares_what_is_open_wanted_or_came_meanwhile() {
     file.write(&Intent::new(facts.clone(), Stage::Preparing, site.report(&facts))).expect("written");
     let mut app = still(&site);
     let (answer, answered) = oneshot::channel();
-    app.prune(false, &ann(), answer);
+    app.prune(Default::default(), &ann(), answer);
     // The prune has begun and awaits its turn: what is wanted by now counts.
     let word = wanted(&mut app, "3", true);
     app.queue(word);

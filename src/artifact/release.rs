@@ -12,7 +12,7 @@ use crate::model::release::{MAX_RELEASE_FILE_BYTES, RELEASE_FILE, Release};
 use super::error::{ArtifactError, Rule};
 use super::tree::{BENEATH, open_folder};
 
-/// Longest commit, branch, URL or health path, in bytes.
+/// Longest commit, branch, builder, URL or health path, in bytes.
 pub const MAX_FIELD_BYTES: usize = 1024;
 
 /// What the tree's release file says; `None` where there is none.
@@ -59,8 +59,10 @@ fn parse(text: &[u8]) -> Result<Release, ArtifactError> {
 
 /// What the types can't say.
 fn check(release: &Release) -> Result<(), (&'static str, String)> {
-    let Release { version: _, commit, branch, url, notes, migration: _, health_path } = release;
-    for (key, value) in [("commit", commit), ("branch", branch), ("url", url), ("health_path", health_path)] {
+    let Release { version: _, commit, branch, builder, url, notes, migration: _, health_path } = release;
+    for (key, value) in
+        [("commit", commit), ("branch", branch), ("builder", builder), ("url", url), ("health_path", health_path)]
+    {
         let Some(value) = value else { continue };
         if value.len() > MAX_FIELD_BYTES {
             return Err((key, format!("longer than {MAX_FIELD_BYTES} bytes")));

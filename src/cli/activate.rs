@@ -1,13 +1,14 @@
-//! `activate`, `rollback`, and `cancel`, `promote` and `confirm`: an operator's word about what is live.
+//! `activate`, `rollback`, `retry`, and `cancel`, `promote` and `confirm`: an operator's word about what is live.
 
 use clap::Args;
 
-use crate::control::api::{Accepted, ActivateRequest, RollbackRequest, ScaleRequest};
+use crate::control::api::{Accepted, ActivateRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest};
 use crate::model::deployment::Say;
 use crate::model::{AppName, Exit, SlotName, StrategyName, Template};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
+use super::text::plain;
 use super::wait;
 
 /// `slotctl activate`.
@@ -55,6 +56,25 @@ pub struct RollbackArgs {
 pub struct SayArgs {
     /// The app
     app: AppName,
+    /// Kept with the deployment
+    #[arg(short, long)]
+    message: Option<String>,
+}
+
+/// `slotctl retry`.
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    /// The app
+    app: AppName,
+    /// Kept with the deployment, instead of its own
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Don't wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    /// Also if it is quarantined
+    #[arg(long)]
+    force: bool,
 }
 
 /// `slotctl scale`.
@@ -107,9 +127,9 @@ pub async fn scale(args: ScaleArgs, context: &Context<'_>) -> Result<Ending, Fai
 }
 
 /// Stops the deployment under way, or what waits.
-pub async fn cancel(SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let accepted: Accepted =
-        context.client.post(&format!("/v1/apps/{app}/cancel")).await.during(format!("cancel {app}"))?;
+pub async fn cancel(SayArgs { app, message }: SayArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let (path, request) = (format!("/v1/apps/{app}/cancel"), SayRequest { message });
+    let accepted: Accepted = context.client.post_json(&path, &request).await.during(format!("cancel {app}"))?;
     context.out.document(&accepted);
     match accepted {
         Accepted::Unchanged { current } => context.out.line(format!("{app}: nothing to cancel, {current} is live")),
@@ -119,6 +139,7 @@ pub async fn cancel(SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<E
         }
         // Not asked for.
         Accepted::Undone { id, to } => context.out.line(format!("{id} is being undone: {to} serves again")),
+        Accepted::Again { files } => taken_again(&app, &files, context),
         Accepted::Cancelled { id, to, again: None } => {
             context.out.line(format!("{id} is cancelled before it began: {to} doesn't go live by it"));
         }
@@ -131,10 +152,23 @@ pub async fn cancel(SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<E
 }
 
 /// Has the deployment under way go on, or stay.
-pub async fn say(say: Say, SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let path = format!("/v1/apps/{app}/{say}");
-    let accepted: Accepted = context.client.post(&path).await.during(format!("{say} {app}"))?;
+pub async fn say(say: Say, SayArgs { app, message }: SayArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let (path, request) = (format!("/v1/apps/{app}/{say}"), SayRequest { message });
+    let accepted: Accepted = context.client.post_json(&path, &request).await.during(format!("{say} {app}"))?;
     see_through(&app, accepted, false, context).await
+}
+
+/// Tries again what failed last.
+pub async fn retry(args: RetryArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let RetryArgs { app, message, no_wait, force } = args;
+    let request = RetryRequest { message, force };
+    let accepted = context.client.post_json(&format!("/v1/apps/{app}/retry"), &request).await;
+    see_through(&app, accepted.during(format!("retry {app}"))?, no_wait, context).await
+}
+
+fn taken_again(app: &AppName, files: &[String], context: &Context<'_>) {
+    let files = files.iter().map(|file| plain(file)).collect::<Vec<_>>().join(", ");
+    context.out.line(format!("{app}: tried again is {files}\n  next: slotctl status {app}"));
 }
 
 /// Shows what was accepted, and waits for its end.
@@ -158,6 +192,10 @@ pub async fn see_through(
         Accepted::Undone { id, to } => {
             out.line(format!("{id}, whose slot is live, is being undone: {to} serves again"));
             if no_wait { Ok(Exit::Ok.into()) } else { wait::follow_back(&id, &to, context).await }
+        }
+        Accepted::Again { files } => {
+            taken_again(app, &files, context);
+            Ok(Exit::Ok.into())
         }
         // No daemon answers these two with it; its end is told as any other's.
         Accepted::Cancelled { id, .. } => wait::follow(&id, context).await,

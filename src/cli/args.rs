@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, diff, history, inspect, lint, list, logs, new, pack, pin, plan, probe, prune,
-    quarantine, settings, staged, status, why,
+    activate, check, completions, deploy, diff, events, history, inspect, lint, list, logs, new, pack, pin, plan,
+    probe, prune, quarantine, settings, staged, status, why,
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -60,6 +60,8 @@ pub enum Command {
     Cat(settings::CatArgs),
     /// How what is live differs from what is set, or two slots from one another
     Diff(diff::Args),
+    /// Try again, at once, what failed last: the deployment, or else the refused files of the inbox
+    Retry(activate::RetryArgs),
     /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
     Cancel(activate::SayArgs),
     /// Have a deployment that waits for it go on: behind the canary, or with the switch
@@ -76,6 +78,8 @@ pub enum Command {
     Prune(prune::Args),
     /// Past deployments, newest first
     History(history::Args),
+    /// What happened to an app, phase by phase and word by word, and what happens
+    Events(events::Args),
     /// Why an app or a deployment is as it is: step, cause, evidence, next command
     Why(why::Args),
     /// The journal of an app's units

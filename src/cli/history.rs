@@ -1,12 +1,13 @@
 //! `history`: past deployments.
 
+use crate::model::deployment::Said;
 use crate::model::{AppName, Exit, Report, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::measured::{Summary, brief_or_nothing};
 use super::status::name;
-use super::text::{ago, plain, span};
+use super::text::{ago, plain, release_text, span};
 use super::wait::verb;
 
 /// `slotctl history`.
@@ -32,7 +33,8 @@ pub async fn run(Args { app, limit, measured }: Args, context: &Context<'_>) -> 
     } else {
         context.out.document(&reports);
         let now = Timestamp::now();
-        let head = ["DEPLOYMENT", "WHAT", "FROM", "RESULT", "READY", "SWITCH", "GAP", "TOOK", "WHEN", "BY", "NOTE"];
+        let head =
+            ["DEPLOYMENT", "WHAT", "FROM", "RESULT", "READY", "SWITCH", "GAP", "TOOK", "WHEN", "BY", "RELEASE", "NOTE"];
         context.out.table(&head, reports.iter().map(|report| row(report, now)).collect());
         context.out.line("");
     }
@@ -63,6 +65,15 @@ fn row(report: &Report, now: Timestamp) -> Vec<String> {
         took,
         ago(report.queued, now),
         plain(&report.by),
-        plain(report.message.as_deref().unwrap_or_default()),
+        release_text(&report.release),
+        plain(
+            &report
+                .message
+                .iter()
+                .cloned()
+                .chain(report.said.iter().map(Said::to_string))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
     ]
 }

@@ -59,6 +59,7 @@ fn facts(detail: &SlotDetail, now: Timestamp) -> Vec<(&'static str, String)> {
         for (label, value) in [
             ("commit", &release.commit),
             ("branch", &release.branch),
+            ("builder", &release.builder),
             ("url", &release.url),
             ("notes", &release.notes),
             ("health path", &release.health_path),

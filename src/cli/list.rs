@@ -5,7 +5,7 @@ use crate::model::{AppName, Exit, SlotState, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
-use super::text::{ago, plain, size};
+use super::text::{ago, plain, release_text, size};
 
 /// `slotctl list`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub async fn run(Args { app }: Args, context: &Context<'_>) -> Result<Ending, Fa
         context.out.line(format!("{app} has no slots yet"));
     }
     let now = Timestamp::now();
-    let head = ["SLOT", "STATE", "CREATED", "SIZE", "BY", "COMMIT", "NOTE"];
+    let head = ["SLOT", "STATE", "CREATED", "SIZE", "BY", "RELEASE", "NOTE"];
     context.out.table(&head, slots.iter().map(|slot| row(slot, now)).collect());
     Ok(Exit::Ok.into())
 }
@@ -42,7 +42,7 @@ fn row(info: &SlotInfo, now: Timestamp) -> Vec<String> {
         ago(info.created, now),
         size(info.bytes),
         plain(&info.by),
-        plain(&info.commit.as_deref().unwrap_or_default().chars().take(12).collect::<String>()),
+        release_text(&info.release),
         plain(&note),
     ]
 }

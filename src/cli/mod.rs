@@ -12,6 +12,7 @@ mod completions;
 mod deploy;
 mod diff;
 mod ending;
+mod events;
 mod history;
 mod inspect;
 mod lint;
@@ -100,6 +101,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Unset(args) => settings::unset(args, context).await,
         Command::Cat(args) => settings::cat(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
+        Command::Retry(args) => activate::retry(args, context).await,
         Command::Cancel(args) => activate::cancel(args, context).await,
         Command::Promote(args) => activate::say(Say::Promote, args, context).await,
         Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,
@@ -108,6 +110,7 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Quarantine(args) => quarantine::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::History(args) => history::run(args, context).await,
+        Command::Events(args) => events::run(args, context).await,
         Command::Why(args) => why::run(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,

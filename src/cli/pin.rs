@@ -25,6 +25,9 @@ pub struct UnpinArgs {
     app: AppName,
     /// The slot, or its version; without it the app
     version: Option<SlotName>,
+    /// Kept with the event
+    #[arg(short, long)]
+    message: Option<String>,
 }
 
 /// Pins.
@@ -43,8 +46,9 @@ pub async fn pin(args: PinArgs, context: &Context<'_>) -> Result<Ending, Failure
 }
 
 /// Lifts a pin.
-pub async fn unpin(UnpinArgs { app, version }: UnpinArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let request = UnpinRequest { slot: version };
+pub async fn unpin(args: UnpinArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let UnpinArgs { app, version, message } = args;
+    let request = UnpinRequest { slot: version, message };
     let unpinned: Pinned =
         context.client.post_json(&format!("/v1/apps/{app}/unpin"), &request).await.during(format!("unpin {app}"))?;
     context.out.document(&unpinned);

@@ -4,6 +4,7 @@ use crate::control::api::{PruneItem, Pruned};
 use crate::model::{AppName, Exit};
 
 use super::Context;
+use super::client::encoded;
 use super::ending::{During, Ending, Failure};
 use super::text::plain;
 
@@ -15,12 +16,16 @@ pub struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Kept with the event
+    #[arg(short, long)]
+    message: Option<String>,
 }
 
 /// Every slot with what becomes of it, and why.
-pub async fn run(Args { app, dry_run }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+pub async fn run(Args { app, dry_run, message }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
     let step = format!("prune {app}");
-    let path = format!("/v1/apps/{app}/prune?dry_run={dry_run}");
+    let message = message.map(|message| format!("&message={}", encoded(&message))).unwrap_or_default();
+    let path = format!("/v1/apps/{app}/prune?dry_run={dry_run}{message}");
     let pruned: Pruned = context.client.post(&path).await.during(step)?;
     context.out.document(&pruned);
     let fate = |item: &PruneItem| match (item.kept, dry_run) {

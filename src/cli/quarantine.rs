@@ -4,6 +4,7 @@ use crate::control::api::QuarantineItem;
 use crate::model::{AppName, Exit, SlotName, Timestamp};
 
 use super::Context;
+use super::client::encoded;
 use super::ending::{During, Ending, Failure};
 use super::text::{ago, plain};
 
@@ -27,6 +28,9 @@ enum Verb {
         app: AppName,
         /// The slot, or its version
         version: SlotName,
+        /// Kept with the event
+        #[arg(short, long)]
+        message: Option<String>,
     },
 }
 
@@ -34,7 +38,7 @@ enum Verb {
 pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
     match args.verb {
         Verb::List { app } => list(&app, context).await,
-        Verb::Clear { app, version } => clear(&app, &version, context).await,
+        Verb::Clear { app, version, message } => clear(&app, &version, message, context).await,
     }
 }
 
@@ -54,8 +58,14 @@ async fn list(app: &AppName, context: &Context<'_>) -> Result<Ending, Failure> {
     Ok(Exit::Ok.into())
 }
 
-async fn clear(app: &AppName, version: &SlotName, context: &Context<'_>) -> Result<Ending, Failure> {
-    let path = format!("/v1/apps/{app}/quarantine/{}", version.encoded());
+async fn clear(
+    app: &AppName,
+    version: &SlotName,
+    message: Option<String>,
+    context: &Context<'_>,
+) -> Result<Ending, Failure> {
+    let message = message.map(|message| format!("?message={}", encoded(&message))).unwrap_or_default();
+    let path = format!("/v1/apps/{app}/quarantine/{}{message}", version.encoded());
     let () = context.client.delete(&path).await.during(format!("quarantine clear {app} {version}"))?;
     context.out.document(&());
     context.out.line(format!("{app}: {version} is no longer quarantined\n  next: slotctl activate {app} {version}"));

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use crate::model::Timestamp;
+use crate::model::evidence::cut;
+use crate::model::release::Provenance;
 use crate::model::slot::Pin;
+
+/// Most bytes of a release's notes in a table.
+const NOTES_BYTES: usize = 60;
 
 /// `text` on one line, without the control characters that a terminal acts on.
 pub fn plain(text: &str) -> String {
@@ -88,6 +93,21 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// Where a release comes from, on one line: commit and branch, who built it, the first line of its notes.
+pub fn release_text(release: &Provenance) -> String {
+    let Provenance { commit, branch, builder, notes } = release;
+    let commit = commit.as_ref().map(|commit| commit.chars().take(12).collect::<String>());
+    let place: Vec<String> = commit.into_iter().chain(branch.clone()).collect();
+    let builder = builder.as_ref().map(|builder| format!("built by {builder}"));
+    let place = Some(place.join(" ")).filter(|place| !place.is_empty());
+    let source: Vec<String> = place.into_iter().chain(builder).collect();
+    let notes = notes.as_ref().and_then(|notes| notes.lines().find(|line| !line.trim().is_empty()));
+    let notes = notes.map(|line| cut(line.trim(), NOTES_BYTES));
+    let parts: Vec<String> =
+        Some(source.join(", ")).filter(|source| !source.is_empty()).into_iter().chain(notes).collect();
+    plain(&parts.join(": "))
+}
+
 /// Who pinned it, when and why.
 pub fn pin_text(pin: &Pin, now: Timestamp) -> String {
     let message = pin.message.as_ref().map(|message| format!(": {message}"));
@@ -121,6 +141,23 @@ mod tests {
         assert_eq!(when(then, now), "3 min ago (2025-11-21 04:36:40Z)");
         assert_eq!(ago(now, then), "now");
         assert_eq!(clock(now), "04:40:00.123");
+    }
+
+    #[test]
+    fn where_a_release_comes_from() {
+        let text = |commit: &str, branch: &str, builder: &str, notes: &str| {
+            let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let (commit, branch) = (some(commit), some(branch));
+            release_text(&Provenance { commit, branch, builder: some(builder), notes: some(notes) })
+        };
+        assert_eq!(
+            text("8f14e45fceea167a5a", "main", "ci 7", "\n  Faster\nand more"),
+            "8f14e45fceea main, built by ci 7: Faster"
+        );
+        assert_eq!(text("", "main", "", ""), "main");
+        assert_eq!(text("", "", "ci", ""), "built by ci");
+        assert_eq!(text("", "", "", "New \u{1b}[31m"), "New \u{fffd}[31m");
+        assert_eq!(text("", "", "", ""), "");
     }
 
     #[test]

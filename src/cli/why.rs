@@ -11,7 +11,7 @@ use super::ending::{During, Ending, Failure};
 use super::measured::sentence;
 use super::output::field_line;
 use super::status::{headline, restore, under_way};
-use super::text::{clock, plain, when};
+use super::text::{clock, plain, release_text, when};
 use super::wait::{failed_step, is_telling, step_line, verb};
 
 /// What a terminal shows at once: all that `why` says of an app has room in it.
@@ -136,8 +136,10 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
     if report.ended.is_none() {
         lines.push(field("stands at", under_way(report, now)));
     }
-    if let Some(step) = failed_step(report) {
-        lines.push(field("failed in", format!("{}: {}", step.state, plain(&step.what))));
+    match (failed_step(report), report.ended.as_ref().and_then(|ended| ended.phase)) {
+        (Some(step), _) => lines.push(field("failed in", format!("{}: {}", step.state, plain(&step.what)))),
+        (None, Some(phase)) => lines.push(field("ended in", phase.to_string())),
+        (None, None) => {}
     }
     if let Some(fault) = report.ended.as_ref().and_then(|ended| ended.fault.as_ref()) {
         lines.push(field("cause", plain(&fault.to_string())));
@@ -157,6 +159,13 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
     let attempt = if report.attempt > 1 { format!(", attempt {}", report.attempt) } else { String::new() };
     let message = report.message.as_ref().map(|text| format!(": {}", plain(text))).unwrap_or_default();
     lines.push(field("asked by", format!("{}, {}{attempt}{message}", plain(&report.by), when(report.queued, now))));
+    let release = release_text(&report.release);
+    if !release.is_empty() {
+        lines.push(field("release", release));
+    }
+    lines.extend(
+        report.said.iter().map(|said| field("said", format!("{}, {}", plain(&said.to_string()), when(said.at, now)))),
+    );
     if !report.steps.is_empty() {
         lines.push(field("steps", String::new()));
         let telling: Vec<_> = report.steps.iter().filter(|step| is_telling(step)).collect();

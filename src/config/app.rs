@@ -25,6 +25,8 @@ pub struct AppSettings {
     pub strategy: Strategy,
     /// Which version is the higher.
     pub versions: VersionOrder,
+    /// Whether a release has to say its version: none is generated.
+    pub require_version: bool,
     /// Where artifacts come from.
     pub inbox: Inbox,
     /// The units of a slot, in the order of starting; at least one.

@@ -56,6 +56,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     }
     let deploy = top.choice("deploy", &[("automatic", DeployMode::Automatic), ("manual", DeployMode::Manual)], &[]);
     let versions = top.choice("versions", &[("uapi", VersionOrder::Uapi), ("semver", VersionOrder::Semver)], &[]);
+    let require_version = top.flag("require_version").unwrap_or(false);
     let on_crash_loop = top.choice("on_crash_loop", &[("report", OnCrashLoop::Report)], &["rollback"]);
     let inbox = inbox(name, top)?;
     let units = units(top);
@@ -92,6 +93,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         deploy: deploy.unwrap_or(DeployMode::Automatic),
         strategy,
         versions: versions.unwrap_or_default(),
+        require_version,
         inbox,
         units,
         route,

@@ -39,6 +39,18 @@ impl Pattern {
         (!version.is_empty()).then_some(version)
     }
 
+    /// Whether `file` is a name of this pattern that leaves the version out: `web.tar.zst` for `web-@v`. A pattern that
+    /// begins with the version has none.
+    pub fn is_without_version(&self, file: &str) -> bool {
+        let Some((head, tail)) = self.text.split_once("@v") else { return false };
+        let stem = head.trim_end_matches(['-', '_', '.']);
+        let Some(rest) = file.strip_prefix(stem).filter(|_| !stem.is_empty()) else { return false };
+        match ENDINGS.iter().any(|ending| tail.ends_with(ending)) {
+            true => rest == tail,
+            false => rest.strip_prefix(tail).is_some_and(|rest| rest.is_empty() || ENDINGS.contains(&rest)),
+        }
+    }
+
     /// Whether `file` is a name that no artifact has: hidden, unfinished, or beside an artifact.
     pub fn ignores(file: &str) -> bool {
         let mut endings = IGNORED_ENDINGS.iter().chain(&COMPANION_ENDINGS);
@@ -65,6 +77,18 @@ mod tests {
         let closed = Pattern::new("web-@v-linux.tar.xz").expect("pattern");
         assert_eq!(closed.version_in("web-2-linux.tar.xz"), Some("2"));
         assert_eq!(closed.version_in("web-2-linux.tar.zst"), None);
+        for (pattern, file, without) in [
+            (&open, "web.tar.zst", true),
+            (&open, "web", true),
+            (&open, "web-1.tar", false),
+            (&open, "webs.tar", false),
+            (&open, "web-.tar", false),
+            (&closed, "web-linux.tar.xz", true),
+            (&closed, "web.tar.xz", false),
+            (&Pattern::new("@v.tar").expect("pattern"), ".tar", false),
+        ] {
+            assert_eq!(pattern.is_without_version(file), without, "{file}");
+        }
         assert!(Pattern::new("web").is_none() && Pattern::new("@v@v").is_none() && Pattern::new("a/@v").is_none());
     }
 }

@@ -4,21 +4,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::{Kind, Report};
 use crate::model::evidence::Fault;
+use crate::model::release::Provenance;
 use crate::model::slot::{Pin, Quarantine, SlotRecord, SlotState, UnitCount};
 use crate::model::{
     AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Template, Timestamp, Version,
 };
 
+mod events;
 mod pins;
 mod plan;
 mod settings;
+mod words;
 
+pub use events::{Event, EventKind, EventsQuery, PastEvent, PastQuery};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
 pub use settings::{
     Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,
     Setting, SettingsQuery, Staged, StagedWhat, UnitChange,
 };
+pub use words::{MessageQuery, PruneQuery, RetryRequest, SayRequest};
 
 /// An error answer: the fault, and the next command where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -139,9 +144,9 @@ pub struct SlotInfo {
     /// The message that came with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The commit that it was built from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
+    /// Where the release comes from.
+    #[serde(flatten)]
+    pub release: Provenance,
 }
 
 /// `GET /v1/apps/APP/slots/SLOT`.
@@ -243,6 +248,11 @@ pub enum Accepted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<DeploymentId>,
     },
+    /// These files of the inbox, which were refused or wait for their next try, are tried now.
+    Again {
+        /// Their names.
+        files: Vec<String>,
+    },
 }
 
 /// Query of `POST /v1/apps/APP/artifacts?file=…`, whose body is the artifact.
@@ -307,22 +317,6 @@ pub struct QuarantineItem {
     pub quarantine: Quarantine,
 }
 
-/// An event of `GET /v1/events?after=N` and `GET /v1/deployments/ID/events`, one JSON object a line.
-///
-/// A stream of one deployment begins with its report as it stands, and ends with the one that says how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    /// Counts up by one from 1 while the daemon runs: a gap says that events were missed.
-    pub seq: u64,
-    /// When.
-    pub at: Timestamp,
-    /// The app.
-    pub app: AppName,
-    /// What.
-    #[serde(flatten)]
-    pub what: EventKind,
-}
-
 /// Query of `GET /v1/apps/APP/deployments?limit=N`, which answers with reports, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -348,52 +342,4 @@ pub struct UnitsQuery {
     /// Of which slot; the live one's, and the app's own units, unless said.
     #[serde(default)]
     pub slot: Option<SlotName>,
-}
-
-/// Query of `POST /v1/apps/APP/prune`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PruneQuery {
-    /// Only say what would be removed.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// Query of `GET /v1/events`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EventsQuery {
-    /// The last number that the caller saw: what is still kept of the later ones comes first. From now on
-    /// unless said.
-    #[serde(default)]
-    pub after: Option<u64>,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum EventKind {
-    /// A deployment went on or ended: its report as it stands now.
-    Deployment {
-        /// The report.
-        report: Box<Report>,
-    },
-    /// A release became a slot.
-    Ready {
-        /// The slot.
-        slot: SlotName,
-    },
-    /// A release was refused.
-    Refused {
-        /// The file.
-        file: String,
-        /// Why.
-        fault: Box<Fault>,
-    },
-    /// The app's state changed.
-    App {
-        /// The state.
-        #[serde(flatten)]
-        state: AppState,
-    },
 }

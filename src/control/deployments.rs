@@ -9,7 +9,8 @@ use crate::model::deployment::Say;
 use crate::model::{AppName, DeploymentId, Report, Timestamp};
 
 use super::api::{
-    Accepted, ActivateRequest, ApiError, Event, EventKind, HistoryQuery, RollbackRequest, ScaleRequest, WaitQuery,
+    Accepted, ActivateRequest, ApiError, Event, EventKind, HistoryQuery, RetryRequest, RollbackRequest, SayRequest,
+    ScaleRequest, WaitQuery,
 };
 use super::events::lines;
 use super::limits::{ASK_AGAIN, DEFAULT_HISTORY, MAX_HISTORY, MAX_WAIT};
@@ -61,8 +62,9 @@ pub async fn cancel<S: Service>(
     peer: Extension<Peer>,
     app: Named<AppName>,
     none: Asked<NoKeys>,
+    request: Sent<SayRequest>,
 ) -> Answer<Accepted> {
-    say(Say::Cancel, shared, peer, app, none).await
+    say(Say::Cancel, shared, peer, app, none, request).await
 }
 
 /// `POST /v1/apps/APP/promote`.
@@ -71,8 +73,9 @@ pub async fn promote<S: Service>(
     peer: Extension<Peer>,
     app: Named<AppName>,
     none: Asked<NoKeys>,
+    request: Sent<SayRequest>,
 ) -> Answer<Accepted> {
-    say(Say::Promote, shared, peer, app, none).await
+    say(Say::Promote, shared, peer, app, none, request).await
 }
 
 /// `POST /v1/apps/APP/confirm`.
@@ -81,8 +84,9 @@ pub async fn confirm<S: Service>(
     peer: Extension<Peer>,
     app: Named<AppName>,
     none: Asked<NoKeys>,
+    request: Sent<SayRequest>,
 ) -> Answer<Accepted> {
-    say(Say::Confirm, shared, peer, app, none).await
+    say(Say::Confirm, shared, peer, app, none, request).await
 }
 
 async fn say<S: Service>(
@@ -91,8 +95,22 @@ async fn say<S: Service>(
     Extension(peer): Extension<Peer>,
     Named(app): Named<AppName>,
     _: Asked<NoKeys>,
+    Sent(request): Sent<SayRequest>,
 ) -> Answer<Accepted> {
-    detached(async move { shared.service.say(&app, say, peer.caller).await }).await.map(Json)
+    check_message(request.message.as_deref())?;
+    detached(async move { shared.service.say(&app, say, request, peer.caller).await }).await.map(Json)
+}
+
+/// `POST /v1/apps/APP/retry`.
+pub async fn retry<S: Service>(
+    State(shared): State<Shared<S>>,
+    Extension(peer): Extension<Peer>,
+    Named(app): Named<AppName>,
+    _: Asked<NoKeys>,
+    Sent(request): Sent<RetryRequest>,
+) -> Answer<Accepted> {
+    check_message(request.message.as_deref())?;
+    detached(async move { shared.service.retry(&app, request, peer.caller).await }).await.map(Json)
 }
 
 /// `GET /v1/apps/APP/deployments?limit=N`.
@@ -101,11 +119,15 @@ pub async fn history<S: Service>(
     Named(app): Named<AppName>,
     Asked(query): Asked<HistoryQuery>,
 ) -> Answer<Vec<Report>> {
-    let limit = query.limit.unwrap_or(DEFAULT_HISTORY);
-    if !(1..=MAX_HISTORY).contains(&limit) {
-        return Err(invalid(format!("limit is from 1 to {MAX_HISTORY}, not {limit}")));
+    shared.service.history(&app, limit(query.limit)?).await.map(Json)
+}
+
+/// How many lines of the past an answer has.
+pub fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
+    match asked.unwrap_or(DEFAULT_HISTORY) {
+        limit if (1..=MAX_HISTORY).contains(&limit) => Ok(limit),
+        limit => Err(invalid(format!("limit is from 1 to {MAX_HISTORY}, not {limit}"))),
     }
-    shared.service.history(&app, limit).await.map(Json)
 }
 
 /// `GET /v1/deployments/ID?wait=DURATION`.

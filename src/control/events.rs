@@ -1,5 +1,6 @@
-//! `/v1/events`, and how a stream of events goes over the wire: one JSON object a line.
+//! `/v1/events`, the events of an app that are past, and how a stream of events goes over the wire: one JSON object a line.
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -8,11 +9,14 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::api::{ApiError, Event, EventsQuery};
+use crate::model::AppName;
+
+use super::api::{ApiError, Event, EventsQuery, PastEvent, PastQuery};
+use super::deployments::limit;
 use super::log::EventLog;
 use super::service::Service;
 use super::table::Shared;
-use super::wire::Asked;
+use super::wire::{Answer, Asked, Named};
 
 /// Events on their way into one answer; more wait in the log.
 const UNDER_WAY: usize = 8;
@@ -28,6 +32,15 @@ pub async fn events<S: Service>(
     let (sender, events) = mpsc::channel(UNDER_WAY);
     tokio::spawn(pass_on(shared.log, seen, sender));
     Ok(lines(events))
+}
+
+/// `GET /v1/apps/APP/events?limit=N`.
+pub async fn past<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named(app): Named<AppName>,
+    Asked(query): Asked<PastQuery>,
+) -> Answer<Vec<PastEvent>> {
+    shared.service.past_events(&app, limit(query.limit)?).await.map(Json)
 }
 
 /// What comes out of `events`, as an answer that goes on until they end.

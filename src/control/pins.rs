@@ -31,5 +31,6 @@ pub async fn unpin<S: Service>(
     _: Asked<NoKeys>,
     Sent(request): Sent<UnpinRequest>,
 ) -> Answer<Pinned> {
+    check_message(request.message.as_deref())?;
     detached(async move { shared.service.unpin(&app, request, peer.caller).await }).await.map(Json)
 }

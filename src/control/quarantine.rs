@@ -5,11 +5,11 @@ use axum::extract::{Extension, State};
 
 use crate::model::{AppName, SlotName};
 
-use super::api::QuarantineItem;
+use super::api::{MessageQuery, QuarantineItem};
 use super::peer::Peer;
 use super::service::Service;
 use super::table::Shared;
-use super::wire::{Answer, Asked, Named, NoKeys, detached};
+use super::wire::{Answer, Asked, Named, NoKeys, check_message, detached};
 
 /// `GET /v1/apps/APP/quarantine`.
 pub async fn list<S: Service>(
@@ -20,13 +20,14 @@ pub async fn list<S: Service>(
     shared.service.quarantined(&app).await.map(Json)
 }
 
-/// `DELETE /v1/apps/APP/quarantine/SLOT`, answered with `null`.
+/// `DELETE /v1/apps/APP/quarantine/SLOT?message=TEXT`, answered with `null`.
 pub async fn clear<S: Service>(
     State(shared): State<Shared<S>>,
     Extension(peer): Extension<Peer>,
     Named((app, slot)): Named<(AppName, SlotName)>,
-    _: Asked<NoKeys>,
+    Asked(query): Asked<MessageQuery>,
 ) -> Answer<()> {
-    let work = async move { shared.service.quarantine_clear(&app, &slot, peer.caller).await };
+    check_message(query.message.as_deref())?;
+    let work = async move { shared.service.quarantine_clear(&app, &slot, query.message, peer.caller).await };
     detached(work).await.map(Json)
 }

@@ -10,8 +10,9 @@ use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
-    PinRequest, Pinned, PlanQuery, Planned, Pruned, QuarantineItem, RedeployRequest, RollbackRequest, ScaleRequest,
-    SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
+    PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem, RedeployRequest,
+    RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo,
+    Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -80,12 +81,25 @@ pub trait Service: Clone + Send + Sync + 'static {
         caller: Caller,
     ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
     /// A word to the app's deployment under way; answers once it is heard, not once what it asks for is done.
-    fn say(&self, app: &AppName, say: Say, caller: Caller) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    fn say(
+        &self,
+        app: &AppName,
+        say: Say,
+        request: SayRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+    /// Tries what failed last again, now.
+    fn retry(
+        &self,
+        app: &AppName,
+        request: RetryRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
     /// Removes what retention doesn't keep.
     fn prune(
         &self,
         app: &AppName,
-        dry_run: bool,
+        query: PruneQuery,
         caller: Caller,
     ) -> impl Future<Output = Result<Pruned, ApiError>> + Send;
     /// Every setting, with its origin; `reveal`: also those of which others are shown the key alone.
@@ -136,12 +150,15 @@ pub trait Service: Clone + Send + Sync + 'static {
         &self,
         app: &AppName,
         slot: &SlotName,
+        message: Option<String>,
         caller: Caller,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
     /// Past deployments, newest first.
     fn history(&self, app: &AppName, limit: u32) -> impl Future<Output = Result<Vec<Report>, ApiError>> + Send;
     /// One deployment, under way or past.
     fn deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<Report, ApiError>> + Send;
+    /// Past events of the app, newest first.
+    fn past_events(&self, app: &AppName, limit: u32) -> impl Future<Output = Result<Vec<PastEvent>, ApiError>> + Send;
     /// Events from now on. A receiver that lags is told so and asks for the state again.
     fn events(&self) -> broadcast::Receiver<Event>;
     /// The units of a slot, or the app's own and the live slot's, for `logs`: names and shell patterns

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::model::deployment::{Ended, StepRecord, Waiting};
+use crate::model::deployment::{self, Ended, StepRecord, Waiting};
 use crate::model::measured::millis;
+use crate::model::slot::Phase;
 use crate::model::{Blame, Code, Fault, Outcome, Report, State, Timestamp};
 use crate::points;
 
@@ -31,6 +32,8 @@ pub struct Said {
     pub say: Say,
     /// Who.
     pub by: String,
+    /// Why, in their words.
+    pub message: Option<String>,
     /// Whether it is followed.
     pub answer: Answer,
 }
@@ -58,7 +61,7 @@ pub async fn drive<W: World>(
     let mut meter = Meter::new(machine.facts(), report.steps.is_empty());
     let before = report.measured;
     // Who said what is followed: they are told once the stage that their word leads to is announced, and so outlives slotd.
-    let mut heard: Vec<Answer> = Vec::new();
+    let mut heard = Heard::default();
     while let Some(effect) = machine.effect().cloned() {
         let state = machine.state();
         begin(&mut report, &machine, &effect, world.limit(&effect));
@@ -67,6 +70,7 @@ pub async fn drive<W: World>(
         let (event, late) = step(&machine, &effect, &report, world, words, &mut heard).await;
         let took = began.elapsed();
         finish(&mut report, &event, took);
+        report.said.append(&mut heard.words);
         meter.pass(&mut report.measured, state, &effect, took, &event);
         if let Some(seen) = world.seen_outside() {
             report.measured.add_outside(&before, &seen);
@@ -79,11 +83,12 @@ pub async fn drive<W: World>(
             tell(&mut heard);
         }
         for said in late {
-            match machine.apply(Event::Said { say: said.say, by: said.by }) {
-                Ok(()) => heard.push(said.answer),
+            match machine.apply(Event::Said { say: said.say, by: said.by.clone() }) {
+                Ok(()) => heard.take(said),
                 Err(refused) => drop(said.answer.send(Err(refused))),
             }
         }
+        report.said.append(&mut heard.words);
         // The record is closed with the result in it; people are told when all is over.
         if let Some(ruling) = machine.ruling().filter(|_| is_closing(&machine)) {
             close(&mut report, ruling);
@@ -105,7 +110,7 @@ async fn step<W: World>(
     report: &Report,
     world: &W,
     words: &mut mpsc::Receiver<Said>,
-    heard: &mut Vec<Answer>,
+    heard: &mut Heard,
 ) -> (Event, Vec<Said>) {
     let context = Context { facts: machine.facts(), stage: machine.stage(), ruling: machine.ruling(), report };
     let name = effect.kind().as_str();
@@ -130,8 +135,9 @@ async fn step<W: World>(
                     // A caller that went away meanwhile needs no answer, here and below.
                     Err(refused) => drop(said.answer.send(Err(refused))),
                     Ok(()) if effect.gives_way_to(said.say) => {
-                        heard.push(said.answer);
-                        break Event::Said { say: said.say, by: said.by };
+                        let (say, by) = (said.say, said.by.clone());
+                        heard.take(said);
+                        break Event::Said { say, by };
                     }
                     Ok(()) => late.push(said),
                 }
@@ -142,8 +148,24 @@ async fn step<W: World>(
     (event, late)
 }
 
-fn tell(heard: &mut Vec<Answer>) {
-    for answer in heard.drain(..) {
+/// Words that are followed.
+#[derive(Default)]
+struct Heard {
+    answers: Vec<Answer>,
+    /// Not in the report yet.
+    words: Vec<deployment::Said>,
+}
+
+impl Heard {
+    fn take(&mut self, said: Said) {
+        let Said { say, by, message, answer } = said;
+        self.words.push(deployment::Said { say, by, at: Timestamp::now(), message });
+        self.answers.push(answer);
+    }
+}
+
+fn tell(heard: &mut Heard) {
+    for answer in heard.answers.drain(..) {
         // A caller that went away meanwhile needs no answer.
         let _ = answer.send(Ok(()));
     }
@@ -188,10 +210,22 @@ fn ended(report: &Report, ruling: &Ruling) -> Ended {
     Ended {
         outcome: ruling.outcome,
         fault: ruling.fault.clone().filter(|_| !is_done),
+        phase: (!is_done).then(|| report.failed_in().unwrap_or_else(|| state_of(ruling.phase))),
         blame: (!is_done).then_some(ruling.blame),
         at: Timestamp::now(),
         next: next_command(report, ruling),
         warnings: ruling.warnings.clone(),
+    }
+}
+
+/// The state in which a phase of a release's life is passed.
+fn state_of(phase: Phase) -> State {
+    match phase {
+        Phase::Processing | Phase::Building => State::Preparing,
+        Phase::Starting => State::Starting,
+        Phase::Proving => State::Proving,
+        Phase::Switching => State::Switching,
+        Phase::Soaking => State::Soaking,
     }
 }
 
@@ -205,10 +239,7 @@ fn next_command(report: &Report, ruling: &Ruling) -> Option<String> {
             format!("deploy a repaired release; to try this one again: slotctl activate {app} {} --force", report.to)
         }
         (_, Blame::Environment | Blame::Interruption) => {
-            format!(
-                "slotctl why {}; it is tried again by itself, at once by: slotctl activate {app} {}",
-                report.id, report.to
-            )
+            format!("slotctl why {}; it is tried again by itself, at once by: slotctl retry {app}", report.id)
         }
         (_, Blame::Operator) => format!("slotctl activate {app} {}", report.to),
     })
@@ -225,7 +256,7 @@ fn lost() -> Ruling {
         outcome: Outcome::Stuck,
         fault: Some(Fault::new(Code::Internal, "the deployment ended without a result")),
         blame: Blame::Environment,
-        phase: crate::model::slot::Phase::Processing,
+        phase: Phase::Processing,
         warnings: Vec::new(),
     }
 }

@@ -66,6 +66,8 @@ fn report() -> Report {
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
+        release: Default::default(),
+        said: Vec::new(),
         measured: Default::default(),
         ended: None,
     }
@@ -77,7 +79,7 @@ fn machine(world: &Slow) -> Machine {
 
 fn cancel() -> (Said, oneshot::Receiver<Result<(), Refused>>) {
     let (answer, answered) = oneshot::channel();
-    (Said { say: Say::Cancel, by: "ann".into(), answer }, answered)
+    (Said { say: Say::Cancel, by: "ann".into(), message: None, answer }, answered)
 }
 
 /// Drives a deployment whose `slow` effect is under way when somebody cancels; `release` lets the effect end then.

@@ -155,6 +155,8 @@ impl Site {
             state: State::Queued,
             waiting: None,
             steps: Vec::new(),
+            release: Default::default(),
+            said: Vec::new(),
             measured: Default::default(),
             ended: None,
         }

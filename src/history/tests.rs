@@ -30,6 +30,8 @@ fn report(name: &str, number: u64) -> Report {
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),
+        release: Default::default(),
+        said: Vec::new(),
         measured: Default::default(),
         ended: None,
     }
@@ -38,7 +40,7 @@ fn report(name: &str, number: u64) -> Report {
 fn ended(mut report: Report, outcome: Outcome) -> Report {
     let at = Timestamp::from_unix_millis(report.queued.unix_millis() + 500);
     report.state = State::Done;
-    report.ended = Some(Ended { outcome, fault: None, blame: None, at, next: None, warnings: Vec::new() });
+    report.ended = Some(Ended { outcome, fault: None, phase: None, blame: None, at, next: None, warnings: Vec::new() });
     report
 }
 

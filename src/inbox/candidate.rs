@@ -9,8 +9,8 @@ use super::scan::{CHECKSUM, Kind, Seen, stamp_now};
 /// A complete artifact.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The version that its name claims.
-    pub version: Version,
+    /// The version that its name claims, if it claims one.
+    pub version: Option<Version>,
     /// The rest. Its kind is a file or a directory.
     pub seen: Seen,
 }

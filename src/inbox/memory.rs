@@ -1,6 +1,6 @@
 //! What was decided about the things in the inbox, kept in the fate files beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,18 @@ impl Memory {
         self.in_hand.insert(name.to_owned(), InHand::Again { at, why });
     }
 
+    /// Forgets what was refused, and what waits for its next try; gives their names.
+    pub(super) fn forget(&mut self) -> Vec<String> {
+        let refused = self.refused().map(|(name, _)| name.to_owned());
+        let waiting = self.in_hand.iter().filter(|(_, state)| matches!(state, InHand::Again { .. }));
+        let names: BTreeSet<String> = refused.chain(waiting.map(|(name, _)| name.clone())).collect();
+        for name in &names {
+            self.fates.remove(name);
+            self.in_hand.remove(name);
+        }
+        names.into_iter().collect()
+    }
+
     /// When, after `now`, something is to be given out again.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let at = |state: &InHand| match state {
@@ -126,7 +138,7 @@ impl Memory {
         }
         let fate = Fate {
             file: seen.name.clone(),
-            version: seen.verdict.as_ref().ok().cloned(),
+            version: seen.verdict.as_ref().ok().cloned().flatten(),
             state,
             at: Timestamp::now(),
             stamp: seen.stamp,

@@ -4,6 +4,7 @@
 //! lost, and now and then; gives out what is complete; and remembers, in a file beside each, what became of it. What it
 //! can refuse by the look alone (misnamed, no plain file, unreadable) it refuses by itself.
 
+mod again;
 mod candidate;
 pub mod fate;
 mod memory;
@@ -30,7 +31,7 @@ use memory::{Hold, Memory, fate_path};
 use scan::Scan;
 pub use scan::{Kind, Seen, Stamp};
 pub use settle::Quiet;
-use settle::{Evidence, Settle};
+use settle::Settle;
 pub use watch::{InboxWatch, WatchHub};
 
 /// How soon an inbox that can't be read or watched is tried again: first, and, doubled each time, at the longest.
@@ -170,17 +171,6 @@ impl Inbox {
     /// that changed while it was read has done already.
     pub async fn refused(&mut self, candidate: &Candidate, fault: Fault) {
         self.decided(&candidate.seen, State::Refused { fault: Box::new(fault) }).await;
-    }
-
-    /// `candidate` couldn't be taken for a reason that isn't its own (no room on the disk): it waits with that reason,
-    /// and is given out again after a while.
-    pub fn again(&mut self, candidate: &Candidate, why: &Fault, after: Duration) {
-        let at = Instant::now() + after;
-        // It was complete, and still is unless something else is heard.
-        self.settle.hear(candidate.seen.name.clone(), Evidence::MovedIn);
-        self.memory.again(&candidate.seen.name, why.to_string(), at);
-        // Now, so that it is seen to wait; that look says when the next one is due.
-        self.look_at = Instant::now();
     }
 
     /// What waits, with the reason, by name.

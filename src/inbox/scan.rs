@@ -60,8 +60,8 @@ pub struct Seen {
     pub checksum: Option<Stamp>,
     /// Who owns it.
     pub uid: u32,
-    /// The version that its name claims, or why it can't be taken whatever is in it.
-    pub verdict: Result<Version, Box<Fault>>,
+    /// The version that its name claims, if it claims one, or why it can't be taken whatever is in it.
+    pub verdict: Result<Option<Version>, Box<Fault>>,
 }
 
 /// One look.
@@ -194,7 +194,7 @@ fn verdict(
     readable: io::Result<()>,
     pattern: &Pattern,
     versions: VersionOrder,
-) -> Result<Version, Box<Fault>> {
+) -> Result<Option<Version>, Box<Fault>> {
     let refusal = |code, message| Box::new(Fault::new(code, message));
     if let Kind::Other(what) = kind {
         return Err(refusal(Code::IngestNotRegular, format!("{name} is {what}, not a plain file or a directory")));
@@ -203,10 +203,16 @@ fn verdict(
         let message = format!("{name} doesn't match the pattern {} of the app's inbox", pattern.as_str());
         refusal(Code::IngestMisnamed, message)
     };
-    let text = pattern.version_in(name).filter(|_| exact).ok_or_else(misnamed)?;
-    let no_version = |error| refusal(Code::ReleaseVersion, format!("{text:?} in {name}: {error}"));
-    let version: Version = text.parse().map_err(no_version)?;
-    versions.admits(&version).map_err(no_version)?;
+    let version = match pattern.version_in(name).filter(|_| exact) {
+        Some(text) => {
+            let no_version = |error| refusal(Code::ReleaseVersion, format!("{text:?} in {name}: {error}"));
+            let version: Version = text.parse().map_err(no_version)?;
+            versions.admits(&version).map_err(no_version)?;
+            Some(version)
+        }
+        None if exact && pattern.is_without_version(name) => None,
+        None => return Err(misnamed()),
+    };
     readable.map_err(|error| {
         let message = format!("slotd can't read {name}: {error}; chmod -R g+rX it, for the group of the inbox");
         refusal(Code::IngestUnreadable, message)
@@ -246,13 +252,14 @@ mod tests {
     fn verdict_of(name: &str, kind: Kind, readable: io::Result<()>) -> Result<String, Code> {
         let pattern = Pattern::new("web-@v").expect("pattern");
         let verdict = verdict(name, true, kind, readable, &pattern, VersionOrder::Semver);
-        verdict.map(|version| version.to_string()).map_err(|fault| fault.code)
+        verdict.map(|version| version.map_or("none".into(), |it| it.to_string())).map_err(|fault| fault.code)
     }
 
     #[test]
     fn a_name_says_what_it_can_be() {
         assert_eq!(verdict_of("web-1.2.3.tar.zst", Kind::File, Ok(())), Ok("1.2.3".into()));
         assert_eq!(verdict_of("web-1.2.3", Kind::Directory, Ok(())), Ok("1.2.3".into()));
+        assert_eq!(verdict_of("web.tar.zst", Kind::File, Ok(())), Ok("none".into()));
         assert_eq!(verdict_of("api-1.2.3.tar", Kind::File, Ok(())), Err(Code::IngestMisnamed));
         assert_eq!(verdict_of("web-1 2.tar", Kind::File, Ok(())), Err(Code::ReleaseVersion));
         assert_eq!(verdict_of("web-1.2.tar", Kind::File, Ok(())), Err(Code::ReleaseVersion));

@@ -190,7 +190,7 @@ mod tests {
 
     fn seen(kind: Kind, size: u64) -> Seen {
         let stamp = Stamp { dev: 1, inode: 2, size, mtime_ns: 3, ctime_ns: 4 };
-        let verdict = Ok("1".parse().expect("version"));
+        let verdict = Ok(Some("1".parse().expect("version")));
         Seen { path: "/inbox/web-1".into(), name: "web-1".into(), kind, stamp, checksum: None, uid: 0, verdict }
     }
 

@@ -12,6 +12,7 @@ use super::code::Exit;
 use super::evidence::Fault;
 use super::measured::Measured;
 use super::names::{AppName, NameError, SlotName};
+use super::release::Provenance;
 use super::strategy::StrategyName;
 use super::time::{Timestamp, duration_text};
 
@@ -140,6 +141,12 @@ pub struct Report {
     /// Their message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Where the release comes from.
+    #[serde(flatten)]
+    pub release: Provenance,
+    /// What operators said to it, in the order of their words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<Said>,
     /// Which try this is, of the same release after faults of the environment; from 1.
     pub attempt: u32,
     /// When it was asked for.
@@ -162,6 +169,20 @@ pub struct Report {
     pub ended: Option<Ended>,
 }
 
+/// What an operator said to a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The word.
+    pub say: Say,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// What a deployment waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
@@ -182,6 +203,9 @@ pub struct Ended {
     /// The cause, for all but `done`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// The phase in which it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<State>,
     /// Where the cause lies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
@@ -250,6 +274,13 @@ impl Say {
             Say::Promote => "promote",
             Say::Confirm => "confirm",
         }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = self.message.as_ref().map(|message| format!(": {message}"));
+        write!(f, "{} by {}{}", self.say, self.by, message.unwrap_or_default())
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
 use super::names::{AppName, InstanceName, SlotName};
+use super::version::Version;
 
 /// Where state lies unless the settings say otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/slotd";
@@ -83,6 +84,16 @@ impl Layout {
     /// One slot.
     pub fn slot(&self, slot: &SlotName) -> PathBuf {
         self.slots().join(slot.encoded())
+    }
+
+    /// Records of slots that were removed, so that a version means the same bytes for good.
+    pub fn gone(&self) -> PathBuf {
+        self.root().join("gone")
+    }
+
+    /// The record of the last removed slot of a version.
+    pub fn gone_slot(&self, version: &Version) -> PathBuf {
+        self.gone().join(SlotName::first(version.clone()).encoded())
     }
 
     /// Instances.

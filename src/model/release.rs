@@ -4,11 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::cut;
+
 /// Where the release file lies in a tree.
 pub const RELEASE_FILE: &str = ".slotd/release.toml";
 
 /// Largest release file, in bytes.
 pub const MAX_RELEASE_FILE_BYTES: u64 = 64 * 1024;
+
+/// Most bytes of a release's notes that lists and the history show; `inspect` shows all of them.
+pub const SHOWN_NOTES_BYTES: usize = 1024;
 
 /// The release file. All of it is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,9 @@ pub struct Release {
     /// The branch that it was built from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+    /// Who or what built it: a name, a job's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builder: Option<String>,
     /// Where to read about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -35,6 +43,35 @@ pub struct Release {
     /// The path of the HTTP probes for this release; a path only, so never another host or port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
+}
+
+/// Where a release comes from, in its own words: what lists and the history show of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The commit that it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Who or what built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builder: Option<String>,
+    /// What is new; the beginning of it, where it is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+}
+
+impl Release {
+    /// What lists show of it.
+    pub fn provenance(&self) -> Provenance {
+        Provenance {
+            commit: self.commit.clone(),
+            branch: self.branch.clone(),
+            builder: self.builder.clone(),
+            notes: self.notes.as_ref().map(|notes| cut(notes, SHOWN_NOTES_BYTES)),
+        }
+    }
 }
 
 /// What a release does to shared data.

@@ -51,6 +51,11 @@ pub enum VersionOrder {
 }
 
 impl Version {
+    /// A text that is a version as it is made.
+    pub(super) fn of_known(text: String) -> Version {
+        Version(text)
+    }
+
     /// The text as it was written.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -2,7 +2,7 @@
 
 use crate::durable::DurableError;
 use crate::model::route::PortRange;
-use crate::model::{Code, Digest, Fault, InstanceName, SlotName};
+use crate::model::{Code, Digest, Fault, InstanceName, SlotName, Version};
 
 use super::env::EnvError;
 
@@ -25,6 +25,17 @@ pub enum SlotError {
     Conflict {
         /// The slot.
         slot: SlotName,
+        /// The artifact that it was made from.
+        there: Digest,
+        /// The artifact at hand.
+        new: Digest,
+    },
+    /// A slot of this version had other bytes, and was removed.
+    #[error("{version} had other bytes (sha256 {}, and these are {}) until it was removed, and a version means the same \
+        bytes for good; give the release another version", there.short(), new.short())]
+    Taken {
+        /// The version.
+        version: Version,
         /// The artifact that it was made from.
         there: Digest,
         /// The artifact at hand.
@@ -94,7 +105,7 @@ impl SlotError {
     pub fn code(&self) -> Code {
         match self {
             SlotError::Disk { source, .. } => source.code(),
-            SlotError::Conflict { .. } => Code::ReleaseConflict,
+            SlotError::Conflict { .. } | SlotError::Taken { .. } => Code::ReleaseConflict,
             SlotError::Unknown(_) => Code::UnknownSlot,
             SlotError::Refused { fault, .. } | SlotError::Unverified { fault, .. } => fault.code,
             SlotError::Damaged { .. } | SlotError::Unsure { .. } => Code::FsIo,

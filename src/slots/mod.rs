@@ -11,6 +11,7 @@
 //! | `marks.rs` | quarantine, pins, evidence, the highest release |
 //! | `keep.rs` | which slots are kept, and why (pure) |
 //! | `prune.rs` | the others go |
+//! | `gone.rs` | what stays of them: their records |
 //! | `error.rs` | what can go wrong, and its code |
 //!
 //! The file system is the truth: nothing is remembered between two calls. Nothing here knows what runs.
@@ -18,6 +19,7 @@
 mod compare;
 pub mod env;
 mod error;
+mod gone;
 mod instance;
 pub mod keep;
 mod links;
@@ -32,6 +34,7 @@ mod tests;
 
 pub use compare::compare;
 pub use error::SlotError;
+pub use gone::{Claim, MOST_GONE};
 pub use instance::{HEALTH_DIR, health_socket};
 pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};
 pub use links::{LinkState, Links};

@@ -62,6 +62,7 @@ impl SlotStore {
                 pruned
                     .warnings
                     .extend(around(Removal::Unreferenced.as_str(), || self.sweep_unreferenced(&now.running)));
+                pruned.warnings.extend(self.forget_gone().err());
                 return Ok(pruned);
             };
             let removed = around(Removal::Instances.as_str(), || self.remove_instances(&slot, &set))
@@ -83,11 +84,11 @@ impl SlotStore {
         })
     }
 
-    /// Removes a slot that isn't kept, its marks and evidence with it. The second step; one that is gone is removed.
+    /// Removes a slot that isn't kept, its marks and evidence with it; its record stays, beside the slots. The second step;
+    /// one that is gone is removed.
     pub fn remove_slot(&self, slot: &SlotName, guard: &KeepSet) -> Result<(), SlotError> {
         self.check_not_kept(slot, guard)?;
-        let removed = remove_tree(&self.layout.slot(slot));
-        removed.map(drop).map_err(SlotError::disk("remove", format!("slot {slot}")))
+        self.bury(slot).map_err(SlotError::disk("remove", format!("slot {slot}")))
     }
 
     /// Removes instances, trees and artifacts that no slot on disk uses; `running` are the slots whose instances are

@@ -104,7 +104,7 @@ impl SlotStore {
     /// Makes a slot of an unpacked artifact. `staging` and `packed` are moved away; after an error they may still
     /// be there, for the caller or the next start to remove.
     ///
-    /// [`SlotError::Conflict`] where a slot of this name has other bytes. A refused release of this name is replaced.
+    /// [`SlotError::Conflict`] where a slot of this version has other bytes, [`SlotError::Taken`] where one had. A refused release of this name is replaced.
     /// A slot that is known gets back a tree that it had lost.
     pub fn publish(&self, new: &NewSlot<'_>, verify: Verify<'_>) -> Result<Published, SlotError> {
         let _held = self.lock_trees();
@@ -182,12 +182,10 @@ impl SlotStore {
     /// The slot of this name if it has the same bytes; an error if it has others.
     fn known(&self, new: &NewSlot<'_>) -> Result<Option<SlotRecord>, SlotError> {
         let slot = &new.slot;
+        self.check_claim(&slot.version, &new.artifact)?;
         match self.slot(slot).map(|entry| entry.stored) {
             None | Some(Stored::Refused(_)) => Ok(None),
-            Some(Stored::Slot(record)) if record.artifact == new.artifact => Ok(Some(*record)),
-            Some(Stored::Slot(record)) => {
-                Err(SlotError::Conflict { slot: slot.clone(), there: record.artifact, new: new.artifact })
-            }
+            Some(Stored::Slot(record)) => Ok(Some(*record)),
             // What a link names is somebody's way back, however it looks.
             Some(Stored::Damaged(reason)) if self.links()?.names(slot) => {
                 Err(SlotError::Damaged { slot: slot.clone(), reason })

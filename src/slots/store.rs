@@ -192,10 +192,12 @@ impl SlotStore {
             let what = format!("the leftovers in {}", folder.display());
             sweep(&folder, all).map_err(SlotError::disk("sweep", what))
         });
-        swept.filter_map(Result::err).collect()
+        let stripped = self.strip_gone().map_err(SlotError::disk("sweep", "the records of removed slots"));
+        swept.chain([stripped]).filter_map(Result::err).collect()
     }
 
-    fn folders(&self) -> [std::path::PathBuf; 4] {
-        [self.layout.artifacts(), self.layout.trees(), self.layout.slots(), self.layout.instances()]
+    fn folders(&self) -> [std::path::PathBuf; 5] {
+        let layout = &self.layout;
+        [layout.artifacts(), layout.trees(), layout.slots(), layout.gone(), layout.instances()]
     }
 }

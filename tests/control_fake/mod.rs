@@ -44,6 +44,7 @@ pub struct Script {
     pub pruned: Option<Pruned>,
     pub planned: Option<Planned>,
     pub units: Vec<String>,
+    pub past: Vec<PastEvent>,
     pub accepted: VecDeque<Result<Accepted, ApiError>>,
     pub uploaded: VecDeque<Result<Uploaded, ApiError>>,
     pub cleared: VecDeque<Result<(), ApiError>>,
@@ -210,13 +211,18 @@ impl Service for Fake {
         self.accept(format!("scale {app} {}{unit} by {}", request.instances, caller.name)).await
     }
 
-    async fn say(&self, app: &AppName, say: Say, _: Caller) -> Result<Accepted, ApiError> {
-        self.accept(format!("{say} {app}")).await
+    async fn say(&self, app: &AppName, say: Say, request: SayRequest, _: Caller) -> Result<Accepted, ApiError> {
+        self.accept(format!("{say} {app}{}", because(request.message))).await
     }
 
-    async fn prune(&self, app: &AppName, dry_run: bool, _: Caller) -> Result<Pruned, ApiError> {
+    async fn retry(&self, app: &AppName, request: RetryRequest, _: Caller) -> Result<Accepted, ApiError> {
+        let force = if request.force { " forced" } else { "" };
+        self.accept(format!("retry {app}{force}{}", because(request.message))).await
+    }
+
+    async fn prune(&self, app: &AppName, query: PruneQuery, _: Caller) -> Result<Pruned, ApiError> {
         self.set(|script| {
-            script.calls.push(format!("prune {app} {dry_run}"));
+            script.calls.push(format!("prune {app} {}{}", query.dry_run, because(query.message)));
             Ok(script.pruned.clone().expect("not scripted: prune"))
         })
     }
@@ -276,9 +282,9 @@ impl Service for Fake {
 
     async fn unpin(&self, app: &AppName, request: UnpinRequest, _: Caller) -> Result<Pinned, ApiError> {
         self.known(app)?;
-        let UnpinRequest { slot } = request;
+        let UnpinRequest { slot, message } = request;
         let name = slot.as_ref().map(|slot| format!(" {slot}")).unwrap_or_default();
-        self.set(|script| script.calls.push(format!("unpin {app}{name}")));
+        self.set(|script| script.calls.push(format!("unpin {app}{name}{}", because(message))));
         // Of the app there is none to lift.
         Ok(Pinned { changed: slot.is_some(), slot, pin: None })
     }
@@ -288,9 +294,15 @@ impl Service for Fake {
         Ok(self.set(|script| script.quarantine.clone()))
     }
 
-    async fn quarantine_clear(&self, app: &AppName, slot: &SlotName, _: Caller) -> Result<(), ApiError> {
+    async fn quarantine_clear(
+        &self,
+        app: &AppName,
+        slot: &SlotName,
+        message: Option<String>,
+        _: Caller,
+    ) -> Result<(), ApiError> {
         self.set(|script| {
-            script.calls.push(format!("clear {app} {slot}"));
+            script.calls.push(format!("clear {app} {slot}{}", because(message)));
             script.cleared.pop_front().expect("not scripted: clear")
         })
     }
@@ -305,6 +317,11 @@ impl Service for Fake {
         self.set(|script| script.reports.get(id).cloned()).ok_or_else(missing)
     }
 
+    async fn past_events(&self, app: &AppName, limit: u32) -> Result<Vec<PastEvent>, ApiError> {
+        self.known(app)?;
+        Ok(self.set(|script| script.past.iter().take(limit as usize).cloned().collect()))
+    }
+
     fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -314,6 +331,11 @@ impl Service for Fake {
         self.set(|script| script.calls.push(format!("units {app} {slot:?}")));
         Ok(self.set(|script| script.units.clone()))
     }
+}
+
+/// A message, behind the call that it came with.
+fn because(message: Option<String>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
 }
 
 /// The server on its socket.

@@ -50,6 +50,8 @@ pub fn queued(number: u64) -> Report {
         state: State::Queued,
         waiting: None,
         steps: vec![],
+        release: Default::default(),
+        said: Vec::new(),
         measured: Default::default(),
         ended: None,
     }
@@ -74,7 +76,8 @@ pub fn ended(mut report: Report, outcome: Outcome, fault: Option<Fault>, blame: 
     if let Some(step) = report.steps.last_mut() {
         step.fault.clone_from(&fault);
     }
-    report.ended = Some(Ended { outcome, fault, blame, at: Timestamp::now(), next: None, warnings: vec![] });
+    report.ended =
+        Some(Ended { outcome, fault, phase: None, blame, at: Timestamp::now(), next: None, warnings: vec![] });
     report
 }
 

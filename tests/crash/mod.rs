@@ -13,6 +13,7 @@ use slotd::config::Profile;
 use slotd::model::Exit;
 
 use super::support::host::{Root, shown, text};
+use super::support::leftovers::Tidy;
 use super::support::wait_until;
 use super::support::workshop::expect_exit;
 use super::support::world::{PATIENCE, World};
@@ -69,8 +70,8 @@ impl Scenario {
 
 /// A host for many deaths.
 pub struct Rig {
-    /// The host.
-    pub world: World,
+    /// The host; at the end nothing may be left behind on it.
+    pub world: Tidy,
     /// How many instances a slot of the app has.
     pub instances: u32,
     /// By whose settings the app goes.
@@ -119,7 +120,7 @@ impl Rig {
         }
         world.host.ok(&format!("install -d -m 0777 {DIR} && systemctl daemon-reload"));
         world.host.ok("systemctl enable --now slotd.socket slotd.service");
-        Rig { world, instances: 1, set_up: Mutex::new(None) }
+        Rig { world: Tidy::new(world), instances: 1, set_up: Mutex::new(None) }
     }
 
     /// slotd dies at the `passing`-th passing of `point` from now on.

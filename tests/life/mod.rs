@@ -1,13 +1,17 @@
 //! What the rows of the life of a release share: an app, and what it says to bad words.
 
 mod row01;
+mod row03;
 mod row06;
 mod row07;
+mod row08;
 mod row13;
+mod tidy;
 
 use serde_json::Value;
 
 use crate::support::host::{Root, shown};
+use crate::support::leftovers::Tidy;
 use crate::support::workshop::expect_parts;
 use crate::support::world::World;
 
@@ -19,17 +23,20 @@ fn refusals() {
     world.live("web", 8080, "2.0.0");
     row01::row01_refusal(&world);
     row06::row06_refusal(&world);
+    row03::row03_refusal(&world);
     row07::row07_refusal(&world);
+    row08::row08_refusal(&world);
     row13::row13_refusal(&world);
 }
 
-/// An app that keeps one slot beside the live one and the fallback.
-pub fn world(hint: &str) -> World {
+/// An app that keeps one slot beside the live one and the fallback. At the end of the test the host is looked over: nothing
+/// of what was under way may be left behind.
+pub fn world(hint: &str) -> Tidy {
     let world = World::installed(hint, Root::Own);
     world.host.ok("systemctl enable --now slotd.socket slotd.service");
     world.add_app("web", 8080);
     world.settings("web", "[retention]\nkeep = 1\n");
-    world
+    Tidy::new(world)
 }
 
 /// Whether the app has this slot, in whatever state.

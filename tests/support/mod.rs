@@ -3,6 +3,8 @@
 
 pub mod host;
 #[cfg(feature = "host-tests")]
+pub mod leftovers;
+#[cfg(feature = "host-tests")]
 pub mod workshop;
 #[cfg(feature = "host-tests")]
 pub mod world;

@@ -74,7 +74,7 @@ async fn a_slot_that_is_pinned_is_kept_and_one_that_is_not_there_is_refused() {
     assert!(kept(&app));
     let refused = app.pin(of("9"), &ann()).expect_err("there is none");
     assert_eq!(refused.fault.code, Code::UnknownSlot);
-    app.unpin(UnpinRequest { slot: Some("2".parse().expect("slot")) }, &ann()).expect("unpinned");
+    app.unpin(UnpinRequest { slot: Some("2".parse().expect("slot")), message: None }, &ann()).expect("unpinned");
     assert!(!kept(&app));
 }
 

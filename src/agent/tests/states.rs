@@ -33,7 +33,7 @@ async fn between_two_slots_it_is_deploying_and_not_degraded() {
     lively.activate("2").await.expect("accepted");
     lively.until_called("start web@2").await;
     assert_eq!(lively.word().await, "deploying");
-    lively.ask(|answer| Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await.expect("cancelled");
+    lively.ask(|answer| Ask::Say(crate::model::deployment::Say::Cancel, None, ann(), answer)).await.expect("cancelled");
     lively.until("over", |view| view.deployment.is_none()).await;
     assert_eq!(lively.word().await, "online");
 

@@ -103,7 +103,7 @@ async fn what_was_cancelled_before_it_began_stays_so_over_a_restart() {
     let site = Site::serving(&["1", "2"]);
     let mut app = busy(&site);
     let id = told(&mut app, "2").await;
-    asked(&mut app, |answer| Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await;
+    asked(&mut app, |answer| Ask::Say(crate::model::deployment::Say::Cancel, None, ann(), answer)).await;
     let mut app = next_start(&site).await;
     assert!(app.queued.is_none() && matches!(app.work, Work::Nothing));
     let history = &app.ground.shared.history;
@@ -127,7 +127,8 @@ async fn a_next_try_that_is_cancelled_does_not_come_by_itself_nor_over_a_restart
             app.retry();
             assert!(app.queued.is_some());
         }
-        let cancelled = asked(&mut app, |answer| Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await;
+        let cancelled =
+            asked(&mut app, |answer| Ask::Say(crate::model::deployment::Say::Cancel, None, ann(), answer)).await;
         let (first, second) = ("web-1".parse().expect("an id"), "web-2".parse().expect("an id"));
         assert_eq!(cancelled, Accepted::Cancelled { id: second, to: slot("2"), again: Some(first) });
         site.units.unit("web@2").change(|status| status.load = Load::Loaded);
@@ -145,7 +146,7 @@ async fn a_next_try_that_is_cancelled_does_not_come_by_itself_nor_over_a_restart
             );
         }
         let (answer, answered) = oneshot::channel();
-        next.asked(Ask::Say(crate::model::deployment::Say::Cancel, ann(), answer)).await;
+        next.asked(Ask::Say(crate::model::deployment::Say::Cancel, None, ann(), answer)).await;
         assert_eq!(answered.await.expect("answered").expect_err("nothing").fault.code, Code::UnknownDeployment);
         assert_eq!(told(&mut next, "2").await, "web-3");
         rest(&mut next).await;

@@ -24,6 +24,9 @@ pub struct UnpinRequest {
     /// The slot; the app unless said.
     #[serde(default)]
     pub slot: Option<SlotName>,
+    /// Kept with the event.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// The answer to `POST /v1/apps/APP/pin` and `…/unpin`.

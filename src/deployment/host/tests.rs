@@ -234,7 +234,7 @@ async fn cancelled_while_it_proves_itself_the_old_slot_serves() {
             tokio::task::yield_now().await;
         }
         let (answer, answered) = tokio::sync::oneshot::channel();
-        verbs.send(Said { say: Say::Cancel, by: "ann".into(), answer }).await.expect("heard");
+        verbs.send(Said { say: Say::Cancel, by: "ann".into(), message: None, answer }).await.expect("heard");
         answered.await.expect("answered")
     };
     let (driven, answer) = tokio::join!(drive(Machine::new(facts), report, &host, &mut heard), cancel);

@@ -1,8 +1,10 @@
 //! What the kills of all rows share.
 
 mod row01;
+mod row03;
 mod row06;
 mod row07;
+mod row08;
 mod row13;
 
 use slotd::model::Exit;
