@@ -8,13 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::AppSettings;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, PinRequest, Pinned, Pruned, RefusedItem, RollbackRequest, ScaleRequest,
-    UnpinRequest, UploadQuery, Uploaded, WaitingItem,
+    Accepted, ActivateRequest, ApiError, FreezeRequest, Frozen, PinRequest, Pinned, Pruned, RefusedItem,
+    RollbackRequest, ScaleRequest, UnpinRequest, UploadQuery, Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
 use crate::model::slot::Pin;
-use crate::model::{Fault, Report, SlotName};
+use crate::model::{Fault, Freeze, Report, SlotName};
 use crate::slots::SlotStore;
 
 /// The answer to one question.
@@ -63,6 +63,12 @@ pub enum Ask {
     Pin(PinRequest, Caller, Answer<Pinned>),
     /// Lift a pin.
     Unpin(UnpinRequest, Caller, Answer<Pinned>),
+    /// Go forward no more, for a time.
+    Freeze(FreezeRequest, Caller, Answer<Frozen>),
+    /// Go forward again.
+    Unfreeze(Caller, Answer<Frozen>),
+    /// All apps are frozen, or no longer: look.
+    Look,
     /// Lift a quarantine.
     Clear(SlotName, Caller, Answer<()>),
     /// Take other settings from now on, and look through the inbox as often as this.
@@ -98,6 +104,10 @@ pub struct View {
     pub problem: Option<Fault>,
     /// Why nothing goes live by itself, if somebody said so.
     pub pinned: Option<Pin>,
+    /// What keeps it from going forward.
+    pub frozen: Option<Freeze>,
+    /// What is wanted at a time to come, or was refused at its time.
+    pub scheduled: Option<Report>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }

@@ -1,12 +1,14 @@
 //! One task an app: intake, queue, deployments, the crash-loop watch. The control server holds a handle, never the
 //! state.
 
+mod alarm;
 mod answers;
 pub mod app;
 pub mod ask;
 pub mod choose;
 pub mod crash;
 pub mod deploy;
+mod freeze;
 pub mod intake;
 mod intake_queue;
 pub mod orphan;
@@ -17,6 +19,7 @@ mod queue;
 pub mod registry;
 pub mod retry;
 mod scale;
+mod schedule;
 mod service;
 pub mod shared;
 mod status;

@@ -20,6 +20,8 @@ named! {
         Prune = "prune",
         Pin = "pin",
         Unpin = "unpin",
+        Freeze = "freeze",
+        Unfreeze = "unfreeze",
         Clear = "quarantine clear",
     }
 }
@@ -68,7 +70,7 @@ enum Judge {
 impl Verb {
     fn judge(self) -> Judge {
         match self {
-            Verb::Plan | Verb::Pin | Verb::Unpin | Verb::Clear => Judge::Nobody,
+            Verb::Plan | Verb::Pin | Verb::Unpin | Verb::Freeze | Verb::Unfreeze | Verb::Clear => Judge::Nobody,
             Verb::Deploy => Judge::Queue,
             Verb::Rollback => Judge::Live,
             Verb::Activate | Verb::Scale | Verb::Prune => Judge::Rest,

@@ -4,10 +4,12 @@ use clap::Args;
 
 use crate::control::api::{Accepted, ActivateRequest, RollbackRequest, ScaleRequest};
 use crate::model::deployment::Say;
-use crate::model::{AppName, Exit, SlotName, StrategyName, Template};
+use crate::model::{AppName, Exit, SlotName, StrategyName, Template, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
+use super::moment;
+use super::text::{span, stamp};
 use super::wait;
 
 /// `slotctl activate`.
@@ -23,7 +25,11 @@ pub struct ActivateArgs {
     /// Don't wait for the end
     #[arg(long)]
     no_wait: bool,
-    /// Also if it is quarantined
+    /// When it begins: a time as 2026-12-24T18:00:00Z or 2026-12-24 18:00+01:00, or how long from now: 3h; `cancel` takes
+    /// it back
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    at: Option<Timestamp>,
+    /// Also if it is quarantined, or the app frozen
     #[arg(long)]
     force: bool,
     /// Another strategy than the app's, for this deployment alone: stop-start, blue-green or rolling
@@ -78,9 +84,9 @@ pub struct ScaleArgs {
 
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let ActivateArgs { app, version, message, no_wait, force, strategy } = args;
+    let ActivateArgs { app, version, message, no_wait, at, force, strategy } = args;
     let step = format!("activate {app} {version}");
-    let request = ActivateRequest { slot: version, message, force, strategy };
+    let request = ActivateRequest { slot: version, message, force, strategy, at };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }
@@ -118,6 +124,7 @@ pub async fn cancel(SayArgs { app }: SayArgs, context: &Context<'_>) -> Result<E
             context.out.line(format!("  next: slotctl status {app}"));
         }
         // Not asked for.
+        Accepted::Scheduled { id, at, .. } => context.out.line(format!("{id} is scheduled for {}", stamp(at))),
         Accepted::Undone { id, to } => context.out.line(format!("{id} is being undone: {to} serves again")),
         Accepted::Cancelled { id, to, again: None } => {
             context.out.line(format!("{id} is cancelled before it began: {to} doesn't go live by it"));
@@ -157,6 +164,12 @@ async fn see_through(
         Accepted::Undone { id, to } => {
             out.line(format!("{id}, whose slot is live, is being undone: {to} serves again"));
             if no_wait { Ok(Exit::Ok.into()) } else { wait::follow_back(&id, &to, context).await }
+        }
+        Accepted::Scheduled { id, to, at } => {
+            let now = Timestamp::now();
+            out.line(format!("{id}: {to} goes live at {}, in {}", stamp(at), span(now.until(at))));
+            out.line(format!("  next: slotctl status {app}; slotctl cancel {app} takes it back"));
+            Ok(Exit::Ok.into())
         }
         // No daemon answers these two with it; its end is told as any other's.
         Accepted::Cancelled { id, .. } => wait::follow(&id, context).await,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, history, inspect, lint, list, logs, new, pack, pin, plan, probe, prune,
-    quarantine, status, why,
+    activate, check, completions, deploy, freeze, history, inspect, lint, list, logs, new, pack, pin, plan, probe,
+    prune, quarantine, status, why,
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -40,13 +40,14 @@ pub enum Command {
     Deploy(deploy::Args),
     /// What a deployment to a slot would do; ends with 5 if it can't be
     Plan(plan::Args),
-    /// Make a slot live
+    /// Make a slot live; or at a time to come
     Activate(activate::ActivateArgs),
     /// Go back to the fallback, or to another slot
     Rollback(activate::RollbackArgs),
     /// Have another number of instances run, of what is live and of all that comes
     Scale(activate::ScaleArgs),
-    /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
+    /// Stop an app's deployment: one that waits, the one under way, which is undone, the next try of one that failed, or
+    /// what is scheduled
     Cancel(activate::SayArgs),
     /// Have a deployment that waits for it go on: behind the canary, or with the switch
     Promote(activate::SayArgs),
@@ -56,6 +57,10 @@ pub enum Command {
     Pin(pin::PinArgs),
     /// Lift a pin: what waited for that goes live
     Unpin(pin::UnpinArgs),
+    /// Have an app, or all of them, go forward no more, for a time; going back is always possible
+    Freeze(freeze::FreezeArgs),
+    /// Lift a freeze: what waited for its end goes live
+    Unfreeze(freeze::UnfreezeArgs),
     /// Releases that failed by their own fault
     Quarantine(quarantine::Args),
     /// Remove the slots that retention doesn't keep

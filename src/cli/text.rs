@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::Timestamp;
 use crate::model::slot::Pin;
+use crate::model::{Freeze, Timestamp};
 
 /// `text` on one line, without the control characters that a terminal acts on.
 pub fn plain(text: &str) -> String {
@@ -92,6 +92,15 @@ pub fn size(bytes: u64) -> String {
 pub fn pin_text(pin: &Pin, now: Timestamp) -> String {
     let message = pin.message.as_ref().map(|message| format!(": {message}"));
     format!("by {}, {}{}", pin.by, when(pin.at, now), message.unwrap_or_default())
+}
+
+/// Who froze it, when, until when and why.
+pub fn freeze_text(freeze: &Freeze, now: Timestamp) -> String {
+    let all = if freeze.all { "with all apps, " } else { "" };
+    let until = freeze.until.map(|until| format!(", until {}", stamp(until)));
+    let message = freeze.message.as_ref().map(|message| format!(": {message}"));
+    let (until, message) = (until.unwrap_or_default(), message.unwrap_or_default());
+    format!("{all}by {}, {}{until}{message}", freeze.by, when(freeze.at, now))
 }
 
 #[cfg(test)]

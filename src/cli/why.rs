@@ -11,7 +11,7 @@ use super::ending::{During, Ending, Failure};
 use super::measured::sentence;
 use super::output::field_line;
 use super::status::{headline, restore, under_way};
-use super::text::{clock, plain, when};
+use super::text::{clock, plain, span, stamp, when};
 use super::wait::{failed_step, is_telling, step_line, verb};
 
 /// What a terminal shows at once: all that `why` says of an app has room in it.
@@ -157,6 +157,7 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
     let attempt = if report.attempt > 1 { format!(", attempt {}", report.attempt) } else { String::new() };
     let message = report.message.as_ref().map(|text| format!(": {}", plain(text))).unwrap_or_default();
     lines.push(field("asked by", format!("{}, {}{attempt}{message}", plain(&report.by), when(report.queued, now))));
+    lines.extend(report.scheduled.map(|at| field("scheduled", scheduled_text(report, at))));
     if !report.steps.is_empty() {
         lines.push(field("steps", String::new()));
         let telling: Vec<_> = report.steps.iter().filter(|step| is_telling(step)).collect();
@@ -222,6 +223,13 @@ fn journal_line(line: &JournalLine) -> String {
         _ => "",
     };
     format!("    {} {priority:<5}{}: {}", clock(line.at), plain(&line.source), shortened(&line.text))
+}
+
+/// For when it was wanted, and how much later it began, if that is more than a moment.
+fn scheduled_text(report: &Report, at: Timestamp) -> String {
+    let late = report.steps.first().map(|step| at.until(step.began)).filter(|late| late.as_secs() > 5);
+    let late = late.map(|late| format!(", began {} late", span(late))).unwrap_or_default();
+    format!("for {}{late}", stamp(at))
 }
 
 /// What slotd did about it.

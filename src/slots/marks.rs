@@ -18,6 +18,9 @@ named! {
     Marking {
         Pin = "pin",
         Unpin = "unpin",
+        Freeze = "freeze",
+        Unfreeze = "unfreeze",
+        Schedule = "schedule",
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `compare.rs` | a tree against its content manifest |
 //! | `links.rs` | `current`, `fallback`, `next` |
 //! | `marks.rs` | quarantine, pins, evidence, the highest release |
+//! | `freeze.rs` | the times in which nothing goes forward |
 //! | `keep.rs` | which slots are kept, and why (pure) |
 //! | `prune.rs` | the others go |
 //! | `error.rs` | what can go wrong, and its code |
@@ -18,6 +19,7 @@
 mod compare;
 pub mod env;
 mod error;
+mod freeze;
 mod instance;
 pub mod keep;
 mod links;
@@ -32,6 +34,7 @@ mod tests;
 
 pub use compare::compare;
 pub use error::SlotError;
+pub use freeze::{freeze_all, frozen_all, unfreeze_all};
 pub use instance::{HEALTH_DIR, health_socket};
 pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};
 pub use links::{LinkState, Links};

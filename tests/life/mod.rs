@@ -2,6 +2,7 @@
 
 mod row07;
 mod row13;
+mod row14;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ fn refusals() {
     world.live("web", 8080, "2.0.0");
     row07::row07_refusal(&world);
     row13::row13_refusal(&world);
+    row14::row14_refusal(&world);
 }
 
 /// An app that keeps one slot beside the live one and the fallback.

@@ -2,6 +2,7 @@
 
 mod row07;
 mod row13;
+mod row14;
 
 use slotd::model::Exit;
 
