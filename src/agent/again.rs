@@ -24,6 +24,7 @@ impl<U: UnitControl> App<U> {
         let Some(last) = failed else { return self.take_again(caller, message).await };
         self.check_target(&last.to, force)?;
         self.check_pause()?;
+        self.check_freeze(None)?;
         self.admit(Verb::Retry)?;
         let message = message.or(last.message);
         self.accept(last.kind, last.to, caller, message, last.strategy).await

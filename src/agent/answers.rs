@@ -76,6 +76,14 @@ impl<U: UnitControl> App<U> {
             Ask::Clear(slot, message, caller, answer) => {
                 let _ = answer.send(self.clear(&slot, message, &caller));
             }
+            Ask::Freeze(request, caller, answer) => {
+                let _ = answer.send(self.freeze(request, &caller));
+            }
+            Ask::Unfreeze(caller, answer) => {
+                let _ = answer.send(self.unfreeze(&caller));
+            }
+            // It is done before anything begins.
+            Ask::Look => {}
             Ask::Staged(answer) => {
                 let _ = answer.send(self.staged().map_err(Into::into));
             }
@@ -97,12 +105,18 @@ impl<U: UnitControl> App<U> {
     }
 
     async fn activate(&mut self, request: ActivateRequest, caller: &Caller) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force, strategy } = request;
-        self.check_target(&slot, force)?;
+        self.check_target(&request.slot, request.force)?;
+        if let Some(at) = request.at {
+            return self.schedule(request, at, caller);
+        }
+        let ActivateRequest { slot, message, force, strategy, at: _ } = request;
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
         self.check_pause()?;
+        if !force {
+            self.check_freeze(Some(&slot))?;
+        }
         self.admit(Verb::Activate)?;
         self.accept(Kind::Deploy, slot, caller, message, strategy).await
     }
@@ -219,6 +233,11 @@ impl<U: UnitControl> App<U> {
             let _ = answer.send(self.cancel_unbegun(report, message, &caller));
             return;
         }
+        let is_deploying = matches!(self.work, Work::Deploying(_));
+        if let Some(result) = (!is_deploying).then(|| self.unschedule(&caller)).flatten() {
+            let _ = answer.send(result);
+            return;
+        }
         self.say((Say::Cancel, message), caller, answer, None);
     }
 
@@ -244,7 +263,7 @@ impl<U: UnitControl> App<U> {
         let app = self.name();
         let Work::Deploying(running) = &self.work else {
             let error = match say {
-                Say::Cancel => format!("no deployment of {app} is under way, waits or is tried again"),
+                Say::Cancel => format!("no deployment of {app} is under way, waits, is tried again or scheduled"),
                 Say::Promote | Say::Confirm => format!("no deployment of {app} is under way"),
             };
             let error = ApiError::new(Code::UnknownDeployment, error);

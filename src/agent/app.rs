@@ -17,16 +17,18 @@ use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
 use crate::inbox::{self, Inbox, InboxSettings};
 use crate::model::deployment::Blame;
-use crate::model::{Code, DeploymentId, Fault, Outcome, Report, SlotName};
+use crate::model::{Code, DeploymentId, Fault, Freeze, Outcome, Report, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
+use super::alarm;
 use super::ask::{Answer, AppHandle, Ask};
 use super::deploy::{Ground, Running, Wanted};
 use super::intake::{Place, Refused};
-use super::intake_queue::{Intake, Taking, end_of};
+use super::intake_queue::{Intake, Taking, end_of, write_fate};
 use super::prune::PRUNE_EVERY;
 use super::queue::ended;
+use super::schedule::Scheduled;
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
@@ -68,6 +70,11 @@ pub struct App<U: UnitControl> {
     pub(super) fault: Option<Fault>,
     /// It was told to rest when that was looked at last.
     pub(super) paused: bool,
+    /// It was frozen when that was looked at last, and by what.
+    pub(super) frozen: Option<Freeze>,
+    /// What is wanted at a time to come, and why it couldn't be read.
+    pub(super) scheduled: Option<Scheduled>,
+    pub(super) unread: Option<Fault>,
 }
 
 /// What is done to the slots: one thing at a time.
@@ -103,7 +110,7 @@ enum Woken {
     Recover,
     Prune,
     Live,
-    Paused,
+    Look,
 }
 
 impl<U: UnitControl> App<U> {
@@ -138,6 +145,9 @@ impl<U: UnitControl> App<U> {
             live,
             fault: None,
             paused: false,
+            frozen: None,
+            scheduled: None,
+            unread: None,
         }
     }
 
@@ -158,8 +168,8 @@ impl<U: UnitControl> App<U> {
                 }
                 Woken::Prune => self.prune_in_time(),
                 Woken::Live => self.live_changed().await,
-                // Whether it still is is noticed below.
-                Woken::Paused => {}
+                // What has come to its end is noticed below.
+                Woken::Look => {}
             }
             self.go_on();
         }
@@ -167,6 +177,7 @@ impl<U: UnitControl> App<U> {
 
     async fn woken(&mut self, asked: &mut mpsc::Receiver<Ask>) -> Woken {
         let accepting = !self.orphaned && self.barred().is_none();
+        let alarm = self.alarm();
         tokio::select! {
             ask = asked.recv() => ask.map_or(Woken::Closed, Woken::Asked),
             end = end_of_work(&mut self.work) => end,
@@ -176,7 +187,8 @@ impl<U: UnitControl> App<U> {
             () = at(self.recover_at) => Woken::Recover,
             () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
             () = self.live.changed() => Woken::Live,
-            () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Paused,
+            () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Look,
+            () = alarm::at(alarm) => Woken::Look,
         }
     }
 
@@ -192,14 +204,16 @@ impl<U: UnitControl> App<U> {
         });
         let open = file.read().ok().flatten();
         let told = self.ground.shared.history.highest_number(&self.ground.settings.name).await.unwrap_or_default();
-        let known = last.iter().chain(&open).map(|intent| intent.facts.id.number).max().unwrap_or_default();
-        self.number = told.max(known);
+        let known: Vec<DeploymentId> = last.iter().chain(&open).map(|intent| intent.facts.id.clone()).collect();
+        self.number = known.iter().map(|id| id.number).fold(told, u64::max);
         self.last = last.map(|intent| intent.report);
         if let Some(last) = &self.last {
             // A kill between the close and the history leaves this one out.
             let _ = self.ground.shared.history.record(last).await;
         }
-        self.take_up(known).await;
+        self.take_up(&known).await;
+        self.take_up_scheduled(&known).await;
+        self.keep_to_the_pin();
         self.recover().await;
         self.plan_retry();
         self.watch_live().await;
@@ -237,11 +251,13 @@ impl<U: UnitControl> App<U> {
 
     /// Begins what can begin now: the next intake, the queued deployment.
     pub(super) fn go_on(&mut self) {
+        self.notice_freeze();
         if self.barred().is_some() {
             return;
         }
         self.begin_intake();
         self.notice_pause();
+        self.take_due();
         self.share_wanted();
         if matches!(self.work, Work::Nothing)
             && !self.paused
@@ -369,9 +385,4 @@ async fn end_of_work(work: &mut Work) -> Woken {
         Work::Deploying(running) => Woken::Driven((&mut running.task).await),
         Work::Pruning(task, _) => Woken::Pruned(task.await),
     }
-}
-
-fn write_fate(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    // Read by whoever dropped the artifact.
-    crate::durable::write_atomic_mode(path, bytes, 0o644).map_err(std::io::Error::other)
 }

@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::AppSettings;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, DeployedStaged, PinRequest, Pinned, PruneQuery, Pruned, RedeployRequest,
-    RefusedItem, RetryRequest, RollbackRequest, ScaleRequest, SetAnswer, SetRequest, Staged, UnpinRequest, UploadQuery,
-    Uploaded, WaitingItem,
+    Accepted, ActivateRequest, ApiError, DeployedStaged, FreezeRequest, Frozen, PinRequest, Pinned, PruneQuery, Pruned,
+    RedeployRequest, RefusedItem, RetryRequest, RollbackRequest, ScaleRequest, SetAnswer, SetRequest, Staged,
+    UnpinRequest, UploadQuery, Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
 use crate::model::slot::Pin;
-use crate::model::{Fault, Report, SlotName};
+use crate::model::{Fault, Freeze, Report, SlotName};
 use crate::slots::SlotStore;
 
 /// The answer to one question.
@@ -66,6 +66,12 @@ pub enum Ask {
     Pin(PinRequest, Caller, Answer<Pinned>),
     /// Lift a pin.
     Unpin(UnpinRequest, Caller, Answer<Pinned>),
+    /// Go forward no more, for a time.
+    Freeze(FreezeRequest, Caller, Answer<Frozen>),
+    /// Go forward again.
+    Unfreeze(Caller, Answer<Frozen>),
+    /// All apps are frozen, or no longer: look.
+    Look,
     /// Lift a quarantine.
     Clear(SlotName, Option<String>, Caller, Answer<()>),
     /// What waits to be deployed.
@@ -116,6 +122,10 @@ pub struct View {
     pub problem: Option<Fault>,
     /// Why nothing goes live by itself, if somebody said so.
     pub pinned: Option<Pin>,
+    /// What keeps it from going forward.
+    pub frozen: Option<Freeze>,
+    /// What is wanted at a time to come, or was refused at its time.
+    pub scheduled: Option<Report>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }

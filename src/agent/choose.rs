@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::app::DeployMode;
 use crate::model::slot::Pin;
-use crate::model::{SlotName, Version, VersionOrder};
+use crate::model::{Freeze, SlotName, Version, VersionOrder};
 
 /// What the choice depends on beside the slots.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,15 @@ pub struct Rules<'a> {
     pub paused: Option<&'a Path>,
     /// An operator's word that the app stays on what is live.
     pub pinned: Option<&'a Pin>,
+    /// What keeps the app from going forward.
+    pub frozen: Option<&'a Freeze>,
+}
+
+impl<'a> Rules<'a> {
+    /// The same, if nobody had a word in it.
+    pub fn free(&self) -> Rules<'a> {
+        Rules { deploy: DeployMode::Automatic, paused: None, pinned: None, frozen: None, ..*self }
+    }
 }
 
 /// A slot that could go live.
@@ -56,6 +65,8 @@ pub enum NotLive {
     Paused(PathBuf),
     /// It would go, and waits until the app is unpinned.
     Pinned(Pin),
+    /// It would go, and waits until this is over.
+    Frozen(Freeze),
 }
 
 /// The release that goes live now, if one does.
@@ -93,10 +104,11 @@ fn alone(ready: &Ready, rules: &Rules<'_>) -> Result<(), NotLive> {
         _ if rules.deploy == DeployMode::Manual => Err(NotLive::Manual),
         _ if version.is_pre_release() => Err(NotLive::PreRelease),
         Some(mark) => Err(NotLive::BelowMark(mark.clone())),
-        None => match (rules.paused, rules.pinned) {
-            (Some(mark), _) => Err(NotLive::Paused(mark.to_owned())),
-            (None, Some(pin)) => Err(NotLive::Pinned(pin.clone())),
-            (None, None) => Ok(()),
+        None => match (rules.paused, rules.frozen, rules.pinned) {
+            (Some(mark), ..) => Err(NotLive::Paused(mark.to_owned())),
+            (None, Some(freeze), _) => Err(NotLive::Frozen(freeze.clone())),
+            (None, None, Some(pin)) => Err(NotLive::Pinned(pin.clone())),
+            (None, None, None) => Ok(()),
         },
     }
 }
@@ -115,6 +127,10 @@ impl fmt::Display for NotLive {
             NotLive::BelowMark(mark) => write!(f, "it is not above {mark}, the highest ever live or tried"),
             NotLive::Lower(higher) => write!(f, "{higher} is higher and goes instead"),
             NotLive::Paused(mark) => write!(f, "the app is paused: it waits until {} is removed", mark.display()),
+            NotLive::Frozen(freeze) if freeze.until.is_some() => {
+                write!(f, "the app is {freeze}; it waits for the end of that")
+            }
+            NotLive::Frozen(freeze) => write!(f, "the app is {freeze}; it waits for `slotctl unfreeze`"),
             NotLive::Pinned(pin) => write!(f, "the app is {pin}; it waits for `slotctl unpin`"),
         }
     }
@@ -136,6 +152,7 @@ mod tests {
             current: None,
             paused: None,
             pinned: None,
+            frozen: None,
         }
     }
 
@@ -190,6 +207,23 @@ mod tests {
         let told = why_not(&ready[1].slot, &ready, &pinned).map(|why| why.to_string());
         assert_eq!(told.as_deref(), Some("the app is pinned by ann: sale; it waits for `slotctl unpin`"));
         assert_eq!(why_not(&ready[0].slot, &ready, &pinned), Some(NotLive::BelowMark(mark.clone())));
+    }
+
+    #[test]
+    fn what_would_go_waits_for_the_end_of_a_freeze_which_is_told_before_a_pin() {
+        let at = crate::model::Timestamp::from_unix_millis(1_763_700_000_123);
+        let freeze = Freeze { by: "ann".to_owned(), at, until: Some(at), message: Some("sale".to_owned()), all: false };
+        let pin = Pin { by: "bob".to_owned(), at, message: None };
+        let ready = slots(&["2.0"]);
+        let told = |freeze: &Freeze| {
+            let frozen = Rules { frozen: Some(freeze), pinned: Some(&pin), ..rules(None) };
+            assert_eq!(automatic(&ready, &frozen), None);
+            why_not(&ready[0].slot, &ready, &frozen).map(|why| why.to_string()).expect("a reason")
+        };
+        let until = "the app is frozen by ann until 2025-11-21T04:40:00Z: sale; it waits for the end of that";
+        assert_eq!(told(&freeze), until);
+        let endless = Freeze { until: None, ..freeze };
+        assert_eq!(told(&endless), "the app is frozen by ann: sale; it waits for `slotctl unfreeze`");
     }
 
     #[test]

@@ -303,6 +303,7 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         message,
         attempt: 1,
         queued: Timestamp::now(),
+        scheduled: None,
         strategy: None,
         state: State::Queued,
         waiting: None,

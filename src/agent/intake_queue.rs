@@ -192,6 +192,7 @@ impl<U: UnitControl> App<U> {
     fn comes_first(&self) -> String {
         match &self.queued {
             Some(wanted) => format!("{}, which {} asked for, comes first", wanted.report.id, wanted.report.by),
+            None if self.is_due() => "what is scheduled for now comes first; see `slotctl status`".to_owned(),
             None => "the deployment that was left open comes first; see `slotctl status`".to_owned(),
         }
     }
@@ -208,4 +209,10 @@ pub(super) async fn end_of(taking: &mut Option<Taking>) -> Result<Result<Publish
         Some(taking) => (&mut taking.task).await,
         None => std::future::pending().await,
     }
+}
+
+/// What became of an artifact, beside it.
+pub(super) fn write_fate(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    // Read by whoever dropped the artifact.
+    crate::durable::write_atomic_mode(path, bytes, 0o644).map_err(std::io::Error::other)
 }

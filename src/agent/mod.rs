@@ -2,6 +2,7 @@
 //! state.
 
 mod again;
+mod alarm;
 mod answers;
 pub mod app;
 pub mod ask;
@@ -9,6 +10,7 @@ pub mod choose;
 pub mod crash;
 pub mod deploy;
 mod events;
+mod freeze;
 pub mod intake;
 mod intake_queue;
 pub mod orphan;
@@ -19,6 +21,7 @@ mod queue;
 pub mod registry;
 pub mod retry;
 mod scale;
+mod schedule;
 mod service;
 mod set;
 mod settings;

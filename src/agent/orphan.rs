@@ -82,6 +82,8 @@ pub fn spawn<U: UnitControl>(
                 Ask::DeployStaged(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Set(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Clear(_, _, _, answer) => refuse(name_of(&settings), answer),
+                Ask::Freeze(_, _, answer) | Ask::Unfreeze(_, answer) => refuse(name_of(&settings), answer),
+                Ask::Look => {}
                 Ask::Orphan => {}
             }
         }
@@ -117,8 +119,11 @@ fn view(settings: &Arc<AppSettings>, store: &Arc<SlotStore>) -> View {
     let open = file.read().ok().flatten().map(|intent| intent.report);
     let queued = TurnFile::of(store.layout()).read().ok().flatten().map(|turn| turn.report);
     let queued = queued.filter(|report| report.ended.is_none());
+    let scheduled = TurnFile::scheduled(store.layout()).read().ok().flatten().map(|turn| turn.report);
+    let scheduled = scheduled.filter(|report| report.ended.is_none());
     let left = open.iter().map(|report| (report, "was left open, and is brought to an end"));
     let left = left.chain(queued.iter().map(|report| (report, "waits, and begins")));
+    let left = left.chain(scheduled.iter().map(|report| (report, "is scheduled, and begins at its time")));
     let waiting = left.map(|(report, how)| WaitingItem {
         what: report.to.to_string(),
         reason: format!("{} {how} once the settings file is back", report.id),
@@ -135,6 +140,8 @@ fn view(settings: &Arc<AppSettings>, store: &Arc<SlotStore>) -> View {
         refused: Vec::new(),
         fault: None,
         problem: None,
+        frozen: store.frozen(),
+        scheduled,
         pinned: store.pinned(None).ok().flatten(),
         notes: vec![NOTE.into()],
     }

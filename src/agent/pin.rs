@@ -23,7 +23,7 @@ impl<U: UnitControl> App<U> {
         self.noted(Verb::Pin, slot.as_ref(), caller, pin.message.clone());
         tracing::info!(SLOTD_APP = self.name(), "{} is {pin}", name_of(slot.as_ref()));
         if slot.is_none() {
-            self.leave_what_comes_by_itself(&format!("the app was {pin} before it began"));
+            self.leave_what_comes_by_itself(&pin.to_string());
         }
         Ok(Pinned { slot, pin: Some(pin), changed })
     }
@@ -47,12 +47,19 @@ impl<U: UnitControl> App<U> {
         !matches!(self.ground.store.pinned(None), Ok(None))
     }
 
-    /// What waits by nobody's word, or by that of whoever brought it, waits no longer: it is chosen again once that is
-    /// allowed.
+    /// A kill may have come between the pin and what it has to leave.
+    pub(super) fn keep_to_the_pin(&mut self) {
+        if let Ok(Some(pin)) = self.ground.store.pinned(None) {
+            self.leave_what_comes_by_itself(&pin.to_string());
+        }
+    }
+
+    /// What waits by nobody's word, or by that of whoever brought it, waits no longer: it is chosen again once the app is
+    /// unpinned, the freeze over, or it is no longer deployed by hand.
     pub(super) fn leave_what_comes_by_itself(&mut self, why: &str) {
         self.retry_at = None;
         if let Some(Wanted { report, .. }) = self.queued.take_if(|wanted| wanted.word != Word::Operators) {
-            let fault = Fault::new(Code::Cancelled, why);
+            let fault = Fault::new(Code::Cancelled, format!("the app was {why} before it began"));
             self.end_unbegun(report, ended(Outcome::Cancelled, fault, Blame::Operator), false);
             self.share_wanted();
         }

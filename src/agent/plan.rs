@@ -10,6 +10,7 @@ use crate::model::{AppName, Code, Numbers, SlotName, StrategyName};
 
 use super::ask::View;
 use super::deploy::side_of;
+use super::freeze::refusal;
 
 /// The plan from the live slot to `slot`.
 pub(super) fn planned(
@@ -41,6 +42,14 @@ pub(super) fn planned(
             code: Code::ReleaseQuarantined,
             message: format!("it is quarantined since {}: {}", quarantine.at, quarantine.fault),
             fix: format!("slotctl why {}; slotctl activate {app} {slot} --force", quarantine.deployment),
+        });
+    }
+    if let Some(freeze) = &view.frozen {
+        let refusal = refusal(app.as_str(), freeze, Some(slot));
+        refusals.push(PlannedRefusal {
+            code: refusal.fault.code,
+            message: refusal.fault.message,
+            fix: refusal.next.unwrap_or_default(),
         });
     }
     let contract = settings.route.contract();

@@ -12,7 +12,7 @@ use crate::slots::{Entry, Stored};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
-use super::choose::{self, Ready, Rules};
+use super::choose::{self, NotLive, Ready, Rules};
 use super::deploy::{Wanted, Word, new_report};
 use super::retry::{self, Retry};
 use super::turn::Turn;
@@ -32,7 +32,10 @@ impl<U: UnitControl> App<U> {
 
     /// The same, on the word of whoever brought the newest release.
     pub(super) fn choose_for(&mut self, by: &str, brought: Option<Brought<'_>>) {
-        if self.is_left_open() || self.queued.as_ref().is_some_and(|wanted| wanted.word == Word::Operators) {
+        if self.is_due()
+            || self.is_left_open()
+            || self.queued.as_ref().is_some_and(|wanted| wanted.word == Word::Operators)
+        {
             return;
         }
         let chosen = match self.next_by_itself() {
@@ -84,6 +87,7 @@ impl<U: UnitControl> App<U> {
         let current = self.ground.current();
         let paused = self.pause_mark();
         let pinned = self.ground.store.pinned(None).map_err(|error| error.fault())?;
+        let frozen = self.ground.store.frozen();
         let rules = Rules {
             deploy: self.ground.settings.deploy,
             order: self.ground.settings.versions,
@@ -91,6 +95,7 @@ impl<U: UnitControl> App<U> {
             current: current.as_ref(),
             paused: paused.as_deref(),
             pinned: pinned.as_ref(),
+            frozen: frozen.as_ref(),
         };
         Ok(look(&ready, &rules))
     }
@@ -162,7 +167,7 @@ impl<U: UnitControl> App<U> {
 
     pub(super) fn plan_retry(&mut self) {
         self.retry_at = None;
-        let Some(last) = self.last.as_ref().filter(|_| !self.is_pinned()) else { return };
+        let Some(last) = self.last.as_ref().filter(|_| !self.is_held()) else { return };
         match retry::plan(last, crate::model::Timestamp::now()) {
             Retry::Never => {}
             Retry::In(delay) => self.retry_at = Some(Instant::now() + delay),
@@ -187,6 +192,9 @@ impl<U: UnitControl> App<U> {
     pub(super) fn retry(&mut self) {
         self.retry_at = None;
         let Some(last) = &self.last else { return };
+        if self.is_held() {
+            return;
+        }
         let gone = self.ground.store.record(&last.to).is_err();
         // What is under way or queued comes first, and what comes of it decides; a prune is only waited for.
         if gone || self.orphaned || self.ground.current().as_ref() == Some(&last.to) || self.is_deploying() {
@@ -223,17 +231,37 @@ impl<U: UnitControl> App<U> {
         if last || self.kept.as_ref() == Some(&report.id) {
             self.keep(&Turn::over(&report, last));
         }
-        self.tell(&report);
+        self.record_ended(&report);
+        report
+    }
+
+    /// Tells people and the history of one that ended without having begun.
+    pub(super) fn record_ended(&self, report: &Report) {
+        self.tell(report);
         let (history, kept) = (self.ground.shared.history.clone(), report.clone());
         tokio::spawn(async move {
             if let Err(error) = history.record(&kept).await {
                 tracing::warn!("the history lacks {}: {error}", kept.id);
             }
         });
-        report
     }
 
-    /// The slots that somebody has plans with: an open or queued deployment, the next try, an intake.
+    /// What would go live by itself if the app weren't told to rest, or to stay on what is live, or frozen, or deployed by
+    /// hand; and what keeps it.
+    pub(super) fn held_choice(&self) -> Option<(SlotName, NotLive)> {
+        let by_hand = self.ground.settings.deploy == DeployMode::Manual;
+        if self.pause_mark().is_none() && !self.is_held() && !by_hand {
+            return None;
+        }
+        let held = self.with_rules(|ready, rules| {
+            let chosen = choose::automatic(ready, &rules.free())?;
+            Some((chosen.clone(), choose::why_not(chosen, ready, rules)?))
+        });
+        held.ok()?
+    }
+
+    /// The slots that somebody has plans with: an open or queued deployment, the next try, what waits for the end of a
+    /// freeze or for its time, an intake.
     pub(super) fn wanted_slots(&self) -> Vec<SlotName> {
         let running = match &self.work {
             Work::Deploying(running) => running.slots.clone(),
@@ -241,11 +269,10 @@ impl<U: UnitControl> App<U> {
         };
         let queued = self.queued.iter().map(|wanted| wanted.report.to.clone());
         let again = self.last.iter().filter(|_| self.retry_at.is_some()).map(|last| last.to.clone());
-        // What an operator is going to be asked about.
-        let by_hand = self.ground.settings.deploy == DeployMode::Manual;
-        let staged = by_hand.then(|| self.releases().ok()?.into_iter().next()).flatten();
+        let scheduled = self.scheduled.iter().filter(|it| it.report.ended.is_none()).map(|it| it.report.to.clone());
+        let held = self.held_choice().map(|(slot, _)| slot);
         let coming = self.taking.iter().filter_map(|taking| taking.slot.clone());
-        running.into_iter().chain(queued).chain(again).chain(staged).chain(coming).collect()
+        running.into_iter().chain(queued).chain(again).chain(scheduled).chain(held).chain(coming).collect()
     }
 }
 

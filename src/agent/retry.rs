@@ -56,6 +56,7 @@ mod tests {
             message: None,
             attempt,
             queued: Timestamp::from_unix_millis(0),
+            scheduled: None,
             strategy: None,
             state: State::Done,
             waiting: None,

@@ -40,6 +40,7 @@ impl<U: UnitControl> App<U> {
             None => units.first().map(|unit| unit.name.clone()).ok_or_else(|| invalid("it has no unit".to_owned()))?,
         };
         self.check_pause()?;
+        self.check_freeze(None)?;
         self.admit(Verb::Scale)?;
 
         let path = self.ground.store.layout().chosen();

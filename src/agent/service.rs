@@ -10,9 +10,9 @@ use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
-    PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem, RedeployRequest,
-    RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo,
-    Staged, UnpinRequest, UploadQuery, Uploaded,
+    FreezeRequest, Frozen, PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem,
+    RedeployRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting,
+    SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
@@ -20,12 +20,13 @@ use crate::model::deployment::Say;
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, SlotState};
 use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName, Timestamp};
-use crate::slots::{Entry, Links, SlotStore, Stored};
+use crate::slots::{Entry, Links, SlotStore, Stored, freeze_all, frozen_all, unfreeze_all};
 use crate::units::UnitControl;
 
 use super::ask::{Answer, AppHandle, Ask, View};
 use super::deploy::side_of;
 use super::events::past;
+use super::freeze::freeze_of;
 use super::plan::planned;
 use super::registry::Registry;
 use super::settings::{difference, settings};
@@ -41,6 +42,13 @@ impl<U: UnitControl> Registry<U> {
         asks.send(ask(answer)).await.map_err(|_| gone(app))?;
         answered.await.map_err(|_| gone(app))?
     }
+
+    /// What goes on in an app goes by the files; a task that is gone has nothing that waits.
+    async fn have_all_look(&self) {
+        for (_, handle) in self.all() {
+            let _ = handle.asks.send(Ask::Look).await;
+        }
+    }
 }
 
 impl<U: UnitControl> Service for Registry<U> {
@@ -55,6 +63,7 @@ impl<U: UnitControl> Service for Registry<U> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since,
             health: self.health().await,
+            frozen: frozen_all(&self.shared.state_dir),
             apps,
         }
     }
@@ -74,7 +83,12 @@ impl<U: UnitControl> Service for Registry<U> {
                 .compare(&b.name.version, &a.name.version)
                 .then(Reverse(a.name.redeployment).cmp(&Reverse(b.name.redeployment)))
         });
-        Ok(entries.iter().map(|entry| info(&view.store, entry, &links)).collect())
+        let waits = |slot: &SlotName| view.waiting.iter().find(|item| item.what == slot.to_string());
+        let shown = |entry: &Entry| {
+            let info = info(&view.store, entry, &links);
+            SlotInfo { waits: waits(&info.slot).map(|item| item.reason.clone()), ..info }
+        };
+        Ok(entries.iter().map(shown).collect())
     }
 
     async fn slot(&self, app: &AppName, slot: &SlotName) -> Result<SlotDetail, ApiError> {
@@ -190,6 +204,29 @@ impl<U: UnitControl> Service for Registry<U> {
         self.ask(app, |answer| Ask::Unpin(request, caller, answer)).await
     }
 
+    async fn freeze(&self, app: Option<&AppName>, request: FreezeRequest, caller: Caller) -> Result<Frozen, ApiError> {
+        if let Some(app) = app {
+            return self.ask(app, |answer| Ask::Freeze(request, caller, answer)).await;
+        }
+        let freeze = freeze_of(request, &caller, true)?;
+        let changed = freeze_all(&self.shared.state_dir, &freeze).map_err(|error| error.fault())?;
+        tracing::info!("slotd is {freeze}");
+        self.have_all_look().await;
+        Ok(Frozen { app: None, freeze: Some(freeze), changed })
+    }
+
+    async fn unfreeze(&self, app: Option<&AppName>, caller: Caller) -> Result<Frozen, ApiError> {
+        if let Some(app) = app {
+            return self.ask(app, |answer| Ask::Unfreeze(caller, answer)).await;
+        }
+        let changed = unfreeze_all(&self.shared.state_dir).map_err(|error| error.fault())?;
+        if changed {
+            tracing::info!("all apps are unfrozen by {}", caller.name);
+        }
+        self.have_all_look().await;
+        Ok(Frozen { app: None, freeze: None, changed })
+    }
+
     async fn quarantined(&self, app: &AppName) -> Result<Vec<QuarantineItem>, ApiError> {
         let entries = self.view(app).await?.store.slots().map_err(|error| error.fault())?;
         let item = |entry: Entry| entry.quarantine.map(|quarantine| QuarantineItem { slot: entry.name, quarantine });
@@ -213,8 +250,10 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn deployment(&self, id: &DeploymentId) -> Result<Report, ApiError> {
         let view = self.view(&id.app).await?;
-        if let Some(report) =
-            [view.deployment, view.queued, view.last].into_iter().flatten().find(|report| report.id == *id)
+        if let Some(report) = [view.deployment, view.queued, view.scheduled, view.last]
+            .into_iter()
+            .flatten()
+            .find(|report| report.id == *id)
         {
             return Ok(report);
         }
@@ -282,6 +321,7 @@ fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
     SlotInfo {
         fallback: fallback == Some(&slot),
         pinned: pin_of(store, entry),
+        waits: None,
         slot,
         state,
         artifact,

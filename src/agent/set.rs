@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::AppSettings;
 use crate::config::app::DeployMode;
 use crate::config::chosen::Chosen;
-use crate::config::keys;
+use crate::config::{AppSettings, keys};
 use crate::control::api::{Accepted, ApiError, RedeployRequest, SetAnswer, SetRequest};
 use crate::control::service::Caller;
 use crate::model::setting::Said;
@@ -50,9 +49,7 @@ impl<U: UnitControl> App<U> {
                 let request = RedeployRequest { strategy: None, message };
                 answer.deployment = id_of(self.deploy_staged(request, caller).await?.accepted);
             }
-            (true, false) => {
-                self.leave_what_comes_by_itself(&format!("the app is deployed by hand since {} said so", caller.name))
-            }
+            (true, false) => self.leave_what_comes_by_itself(&format!("set to be deployed by hand by {}", caller.name)),
             (_, true) if class == Class::NewSlot => {
                 if let Some(current) = self.ground.current() {
                     self.choose_for(&caller.name, Some(Brought { slot: &current, message, strategy: None }));

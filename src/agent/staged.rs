@@ -24,7 +24,7 @@ use crate::slots::{SlotStore, Stored};
 use crate::units::UnitControl;
 
 use super::app::App;
-use super::choose::{self, Rules};
+use super::choose;
 use super::verbs::Verb;
 
 /// `staged.json`.
@@ -120,10 +120,7 @@ impl<U: UnitControl> App<U> {
 
     /// The releases that could go live, the highest first; of each its last slot.
     pub(super) fn releases(&self) -> Result<Vec<SlotName>, Fault> {
-        self.with_rules(|ready, rules| {
-            let rules = Rules { deploy: DeployMode::Automatic, paused: None, pinned: None, ..*rules };
-            choose::eligible(ready, &rules)
-        })
+        self.with_rules(|ready, rules| choose::eligible(ready, &rules.free()))
     }
 
     /// The slot that goes live by itself now, if one does: a release, or what is live with what is set otherwise since.
@@ -141,7 +138,7 @@ impl<U: UnitControl> App<U> {
 
     /// Whether nothing goes live by itself, whatever there is.
     pub(super) fn rests(&self) -> bool {
-        self.pause_mark().is_some() || self.is_pinned() || self.orphaned
+        self.pause_mark().is_some() || self.is_held() || self.orphaned
     }
 
     fn unless_quarantined(&self, slot: SlotName) -> Option<SlotName> {
@@ -187,6 +184,7 @@ impl<U: UnitControl> App<U> {
             return Ok(DeployedStaged { staged, accepted: Accepted::Unchanged { current } });
         }
         self.check_pause()?;
+        self.check_freeze(None)?;
         self.admit(Verb::DeployStaged)?;
         let release = self.releases()?.into_iter().next();
         let Some(of) = release.or_else(|| current.clone()) else { return Err(self.nothing_is_live()) };
@@ -205,6 +203,7 @@ impl<U: UnitControl> App<U> {
         self.check_settings()?;
         let current = self.ground.current().ok_or_else(|| self.nothing_is_live())?;
         self.check_pause()?;
+        self.check_freeze(None)?;
         self.admit(Verb::Redeploy)?;
         self.ground.plan(strategy, Kind::Deploy, &current)?;
         let slot = self.again(&current, caller, message.clone())?;

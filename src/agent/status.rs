@@ -47,6 +47,8 @@ impl<U: UnitControl> Registry<U> {
             deploy: deploy_mode(view.settings.deploy).to_owned(),
             strategy: view.settings.strategy.name.to_string(),
             pinned: view.pinned.clone(),
+            frozen: view.frozen.clone(),
+            scheduled: view.scheduled.clone(),
             units,
             deployment: view.deployment.clone(),
             last: view.last.clone(),
@@ -85,6 +87,7 @@ impl<U: UnitControl> Registry<U> {
             (_, Some(fault)) if fault.code == Code::UnitExited && is_under_way(view) && !rests => AppState::Deploying,
             (Some(fault), _) => degraded(fault.clone()),
             // It serves, and its next restart would be an outage.
+            (None, None) if trouble.is_none() && view.frozen.is_some() => AppState::Frozen,
             (None, None) => trouble.map_or(AppState::Online, degraded),
             (None, Some(_)) if rests => AppState::Stopped,
             (None, Some(fault)) => degraded(fault),

@@ -2,6 +2,7 @@
 //!
 //! Longer than other files: the stories share one site, and are read side by side.
 
+mod freezes;
 mod orphans;
 mod pauses;
 mod pins;
@@ -83,7 +84,7 @@ impl Lively<'_> {
     }
 
     async fn activate(&self, version: &str) -> Result<Accepted, ApiError> {
-        let request = ActivateRequest { slot: slot(version), message: None, force: false, strategy: None };
+        let request = ActivateRequest { slot: slot(version), message: None, force: false, strategy: None, at: None };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
     }
 

@@ -1,4 +1,4 @@
-//! The record of the one place of the queue: `queued.json`.
+//! The record of the one place of the queue, `queued.json`, and of what is wanted at a time to come, `scheduled.json`.
 //!
 //! Whoever was told a deployment's id may rely on it from then on, before it has an intent of its own: what waits is
 //! taken up again at the next start, and what ended without having begun stays ended. What nobody was told of has no
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{Ballast, DurableError, read_json};
 use crate::model::{DeploymentId, Fault, Layout, Report};
 use crate::points::{self, named};
+use crate::slots::Marking;
 use crate::units::UnitControl;
 
 use super::app::App;
@@ -21,13 +22,13 @@ const TURN_BYTES: usize = 32 * 1024;
 const TURN_FORMAT: u32 = 1;
 
 named! {
-    /// What is done to the record; crash points too.
+    /// What is done to the record of the queue; crash points too.
     Step {
         Queue = "queue",
     }
 }
 
-/// `queued.json`.
+/// `queued.json`, `scheduled.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     format: u32,
@@ -37,17 +38,25 @@ pub struct Turn {
     pub word: Word,
     /// It ended after all others: it decides whether something is tried again.
     pub last: bool,
+    /// Scheduled: also if it is quarantined at that time, or the app frozen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl Turn {
     /// One that waits.
     pub fn waiting(wanted: &Wanted) -> Turn {
-        Turn { format: TURN_FORMAT, report: wanted.report.clone(), word: wanted.word, last: false }
+        Turn { format: TURN_FORMAT, report: wanted.report.clone(), word: wanted.word, last: false, force: false }
+    }
+
+    /// One whose time is to come.
+    pub fn scheduled(report: &Report, force: bool) -> Turn {
+        Turn { format: TURN_FORMAT, report: report.clone(), word: Word::Operators, last: false, force }
     }
 
     /// One that ended and never began.
     pub fn over(report: &Report, last: bool) -> Turn {
-        Turn { format: TURN_FORMAT, report: report.clone(), word: Word::Nobodys, last }
+        Turn { format: TURN_FORMAT, report: report.clone(), word: Word::Nobodys, last, force: false }
     }
 }
 
@@ -56,12 +65,23 @@ impl Turn {
 pub struct TurnFile {
     ballast: Ballast,
     path: std::path::PathBuf,
+    point: &'static str,
 }
 
 impl TurnFile {
     /// The file of one app. Touches nothing yet.
     pub fn of(layout: &Layout) -> Self {
-        TurnFile { ballast: Ballast::new(layout.queued(), TURN_BYTES), path: layout.queued() }
+        TurnFile {
+            ballast: Ballast::new(layout.queued(), TURN_BYTES),
+            path: layout.queued(),
+            point: Step::Queue.as_str(),
+        }
+    }
+
+    /// That of what is scheduled.
+    pub fn scheduled(layout: &Layout) -> Self {
+        let path = layout.scheduled();
+        TurnFile { ballast: Ballast::new(path.clone(), TURN_BYTES), path, point: Marking::Schedule.as_str() }
     }
 
     /// Sees to it that a record can be written on a full disk. That it can't is worth a warning.
@@ -83,9 +103,9 @@ impl TurnFile {
 
     /// Writes it, durably, over what was there.
     pub fn write(&self, turn: &Turn) -> Result<(), DurableError> {
-        points::pass(points::Side::Before, Step::Queue.as_str());
+        points::pass(points::Side::Before, self.point);
         self.ballast.write(turn)?;
-        points::pass(points::Side::After, Step::Queue.as_str());
+        points::pass(points::Side::After, self.point);
         Ok(())
     }
 
@@ -125,6 +145,10 @@ impl<U: UnitControl> App<U> {
         if self.kept.as_ref().is_none_or(|kept| kept.number > begun.number) {
             return;
         }
+        // What was scheduled waits under a number from before.
+        if self.queued.as_ref().is_some_and(|wanted| self.kept.as_ref() == Some(&wanted.report.id)) {
+            return;
+        }
         self.unkept = None;
         let file = TurnFile::of(self.ground.store.layout());
         match file.clear().and_then(|()| file.refill()) {
@@ -134,8 +158,9 @@ impl<U: UnitControl> App<U> {
         }
     }
 
-    /// Takes up what waited when slotd ended. `begun` is the highest number that has an intent.
-    pub(super) async fn take_up(&mut self, begun: u64) {
+    /// Takes up what waited when slotd ended. `known` are the deployments that have an intent.
+    pub(super) async fn take_up(&mut self, known: &[DeploymentId]) {
+        let begun = known.iter().map(|id| id.number).max().unwrap_or_default();
         let file = TurnFile::of(self.ground.store.layout());
         if let Err(error) = file.refill() {
             tracing::warn!(SLOTD_APP = self.name(), "no room is kept for the next word of an operator: {error}");
@@ -152,6 +177,11 @@ impl<U: UnitControl> App<U> {
             }
         };
         let Turn { report, word, last, .. } = turn;
+        // Numbers begin in their order, but for those that had a time of their own.
+        let is_past = |id: &DeploymentId| match report.scheduled {
+            None => id.number <= begun,
+            Some(_) => known.contains(id),
+        };
         let id = report.id.clone();
         self.number = self.number.max(id.number);
         self.kept = Some(id.clone());
@@ -159,13 +189,13 @@ impl<U: UnitControl> App<U> {
         if report.ended.is_some() {
             // A kill just after its end leaves the history without it.
             let _ = history.record(&report).await;
-            if last && id.number > begun {
+            if last && !is_past(&id) {
                 self.last = Some(report);
             }
             return;
         }
         let past = history.deployment(&id).await.ok().flatten();
-        if id.number <= begun || past.is_some_and(|past| past.ended.is_some()) {
+        if is_past(&id) || past.is_some_and(|past| past.ended.is_some()) {
             self.unkeep(&id);
             return;
         }

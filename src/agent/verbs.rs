@@ -24,6 +24,8 @@ named! {
         Prune = "prune",
         Pin = "pin",
         Unpin = "unpin",
+        Freeze = "freeze",
+        Unfreeze = "unfreeze",
         Clear = "quarantine clear",
     }
 }
@@ -73,6 +75,7 @@ impl Verb {
     fn judge(self) -> Judge {
         match self {
             Verb::Plan | Verb::Set | Verb::Pin | Verb::Unpin | Verb::Clear => Judge::Nobody,
+            Verb::Freeze | Verb::Unfreeze => Judge::Nobody,
             Verb::Deploy => Judge::Queue,
             Verb::Rollback => Judge::Live,
             Verb::Activate | Verb::Scale | Verb::DeployStaged | Verb::Redeploy => Judge::Rest,

@@ -14,7 +14,10 @@ What becomes of each verb as an app stands: `slotctl VERB APP`, or the same over
 
 The columns are the states of a deployment that `slotctl status` shows; `idle`: nothing is under way. Where another
 deployment waits for its turn beside the one under way, `cancel` ends that one, which hasn't begun; all else is as in the
-table.
+table. What is scheduled (`activate --at`) is what `cancel` takes back where nothing else is left to cancel.
+
+While the app is frozen, or all are, `activate` without `--force` and `scale` are refused (`app.frozen`, 5), and what `deploy`
+brings becomes ready and waits (20); all else is as in the table.
 
 ";
 

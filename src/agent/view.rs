@@ -2,14 +2,12 @@
 
 use tokio::time::Instant;
 
-use crate::config::app::DeployMode;
 use crate::control::api::WaitingItem;
 use crate::model::Timestamp;
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
-use super::choose::{self, Rules};
 use super::orphan;
 use super::retry::{self, Retry};
 
@@ -36,6 +34,8 @@ impl<U: UnitControl> App<U> {
             fault: self.fault.clone(),
             problem: self.inbox.problem().cloned(),
             pinned,
+            frozen: self.ground.store.frozen(),
+            scheduled: self.shown_schedule(),
             notes: self.notes().into_iter().chain(unread).collect(),
         }
     }
@@ -43,7 +43,8 @@ impl<U: UnitControl> App<U> {
     fn notes(&self) -> Vec<String> {
         let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
         let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
-        std::iter::once(unsigned).chain(self.unkept.as_ref().map(ToString::to_string)).collect()
+        let faults = self.unkept.iter().chain(&self.unread).map(ToString::to_string);
+        std::iter::once(unsigned).chain(faults).collect()
     }
 
     /// What waits, with its reason.
@@ -71,6 +72,7 @@ impl<U: UnitControl> App<U> {
             .chain(taking)
             .chain(turns)
             .chain(queued)
+            .chain(self.waiting_schedule())
             .chain(self.held_back())
             .chain(retry)
             .chain(self.exhausted())
@@ -78,21 +80,9 @@ impl<U: UnitControl> App<U> {
             .collect()
     }
 
-    /// What would go live by itself if the app weren't told to rest, or to stay on what is live.
     fn held_back(&self) -> Option<WaitingItem> {
-        let by_hand = self.ground.settings.deploy == DeployMode::Manual;
-        if self.pause_mark().is_none() && !self.is_pinned() && !by_hand {
-            return None;
-        }
-        let waits = self.with_rules(|ready, rules| {
-            let chosen = choose::automatic(
-                ready,
-                &Rules { deploy: DeployMode::Automatic, paused: None, pinned: None, ..*rules },
-            )?;
-            Some((chosen.to_string(), choose::why_not(chosen, ready, rules)?.to_string()))
-        });
-        let (what, reason) = waits.ok()??;
-        Some(WaitingItem { what, reason })
+        let (slot, why) = self.held_choice()?;
+        Some(WaitingItem { what: slot.to_string(), reason: why.to_string() })
     }
 
     /// What was tried often enough: nothing but an operator's word brings it back.

@@ -4,12 +4,11 @@ use clap::Args;
 
 use crate::control::api::{Accepted, ActivateRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest};
 use crate::model::deployment::Say;
-use crate::model::{AppName, Exit, SlotName, StrategyName, Template};
+use crate::model::{AppName, Exit, SlotName, StrategyName, Template, Timestamp};
 
-use super::Context;
 use super::ending::{During, Ending, Failure};
-use super::text::plain;
-use super::wait;
+use super::text::{plain, span, stamp};
+use super::{Context, moment, wait};
 
 /// `slotctl activate`.
 #[derive(Debug, Args)]
@@ -24,7 +23,11 @@ pub struct ActivateArgs {
     /// Don't wait for the end
     #[arg(long)]
     no_wait: bool,
-    /// Also if it is quarantined
+    /// When it begins: a time as 2026-12-24T18:00:00Z or 2026-12-24 18:00+01:00, or how long from now: 3h; `cancel` takes
+    /// it back
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    at: Option<Timestamp>,
+    /// Also if it is quarantined, or the app frozen
     #[arg(long)]
     force: bool,
     /// Another strategy than the app's, for this deployment alone: stop-start, blue-green or rolling
@@ -98,9 +101,9 @@ pub struct ScaleArgs {
 
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let ActivateArgs { app, version, message, no_wait, force, strategy } = args;
+    let ActivateArgs { app, version, message, no_wait, at, force, strategy } = args;
     let step = format!("activate {app} {version}");
-    let request = ActivateRequest { slot: version, message, force, strategy };
+    let request = ActivateRequest { slot: version, message, force, strategy, at };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }
@@ -138,6 +141,7 @@ pub async fn cancel(SayArgs { app, message }: SayArgs, context: &Context<'_>) ->
             context.out.line(format!("  next: slotctl status {app}"));
         }
         // Not asked for.
+        Accepted::Scheduled { id, at, .. } => context.out.line(format!("{id} is scheduled for {}", stamp(at))),
         Accepted::Undone { id, to } => context.out.line(format!("{id} is being undone: {to} serves again")),
         Accepted::Again { files } => taken_again(&app, &files, context),
         Accepted::Cancelled { id, to, again: None } => {
@@ -195,6 +199,12 @@ pub async fn see_through(
         }
         Accepted::Again { files } => {
             taken_again(app, &files, context);
+            Ok(Exit::Ok.into())
+        }
+        Accepted::Scheduled { id, to, at } => {
+            let now = Timestamp::now();
+            out.line(format!("{id}: {to} goes live at {}, in {}", stamp(at), span(now.until(at))));
+            out.line(format!("  next: slotctl status {app}; slotctl cancel {app} takes it back"));
             Ok(Exit::Ok.into())
         }
         // No daemon answers these two with it; its end is told as any other's.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    activate, check, completions, deploy, diff, events, history, inspect, lint, list, logs, new, pack, pin, plan,
-    probe, prune, quarantine, settings, staged, status, why,
+    activate, check, completions, deploy, diff, events, freeze, history, inspect, lint, list, logs, new, pack, pin,
+    plan, probe, prune, quarantine, settings, staged, status, why,
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -40,7 +40,7 @@ pub enum Command {
     Deploy(deploy::Args),
     /// What a deployment to a slot would do; ends with 5 if it can't be
     Plan(plan::Args),
-    /// Make a slot live
+    /// Make a slot live; or at a time to come
     Activate(activate::ActivateArgs),
     /// Go back to the fallback, or to another slot
     Rollback(activate::RollbackArgs),
@@ -63,6 +63,8 @@ pub enum Command {
     /// Try again, at once, what failed last: the deployment, or else the refused files of the inbox
     Retry(activate::RetryArgs),
     /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
+    /// Stop an app's deployment: one that waits, the one under way, which is undone, the next try of one that failed, or
+    /// what is scheduled
     Cancel(activate::SayArgs),
     /// Have a deployment that waits for it go on: behind the canary, or with the switch
     Promote(activate::SayArgs),
@@ -72,6 +74,10 @@ pub enum Command {
     Pin(pin::PinArgs),
     /// Lift a pin: what waited for that goes live
     Unpin(pin::UnpinArgs),
+    /// Have an app, or all of them, go forward no more, for a time; going back is always possible
+    Freeze(freeze::FreezeArgs),
+    /// Lift a freeze: what waited for its end goes live
+    Unfreeze(freeze::UnfreezeArgs),
     /// Releases that failed by their own fault
     Quarantine(quarantine::Args),
     /// Remove the slots that retention doesn't keep

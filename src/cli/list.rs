@@ -34,7 +34,7 @@ fn row(info: &SlotInfo, now: Timestamp) -> Vec<String> {
     let note = match &info.state {
         SlotState::Waiting { reason } => reason.clone(),
         SlotState::Failed { fault, .. } => fault.to_string(),
-        _ => info.message.clone().unwrap_or_default(),
+        _ => info.waits.clone().or_else(|| info.message.clone()).unwrap_or_default(),
     };
     vec![
         info.slot.to_string(),

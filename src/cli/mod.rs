@@ -13,12 +13,14 @@ mod deploy;
 mod diff;
 mod ending;
 mod events;
+mod freeze;
 mod history;
 mod inspect;
 mod lint;
 mod list;
 mod logs;
 mod measured;
+mod moment;
 mod new;
 mod output;
 mod pack;
@@ -107,6 +109,8 @@ async fn dispatch(command: Command, context: &Context<'_>) -> Result<Ending, Fai
         Command::Confirm(args) => activate::say(Say::Confirm, args, context).await,
         Command::Pin(args) => pin::pin(args, context).await,
         Command::Unpin(args) => pin::unpin(args, context).await,
+        Command::Freeze(args) => freeze::freeze(args, context).await,
+        Command::Unfreeze(args) => freeze::unfreeze(args, context).await,
         Command::Quarantine(args) => quarantine::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::History(args) => history::run(args, context).await,

@@ -1,12 +1,12 @@
 //! `status`: every app on a line, what is wrong below; or one app in full.
 
 use crate::control::api::{AppStatus, DaemonStatus};
-use crate::model::{AppName, AppState, Exit, Outcome, Report, SlotName, Timestamp};
+use crate::model::{AppName, AppState, Exit, Freeze, Outcome, Report, SlotName, Timestamp};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
 use super::output::Output;
-use super::text::{ago, pin_text, plain, span, when};
+use super::text::{ago, freeze_text, pin_text, plain, span, stamp, when};
 use super::wait::{verb, waiting_text};
 
 /// `slotctl status`.
@@ -48,6 +48,13 @@ fn show_daemon(status: &DaemonStatus, out: &Output, now: Timestamp) {
     for fault in &status.health {
         // A broken settings file is shown with its line and a caret below it.
         fault.to_string().lines().for_each(|line| out.line(format!("  {}", plain(&line.replace('\t', " ")))));
+    }
+    if let Some(freeze) = &status.frozen {
+        out.line(format!(
+            "  all apps are frozen, {}",
+            plain(&freeze_text(&Freeze { all: false, ..freeze.clone() }, now))
+        ));
+        out.line("  next: slotctl unfreeze");
     }
     let rows = status.apps.iter().map(|app| {
         vec![
@@ -112,6 +119,8 @@ fn show_app(app: &AppStatus, out: &Output, now: Timestamp) {
     fields.push(("fallback", name(app.fallback.as_ref())));
     fields.push(("deploy", format!("{}, {}", app.deploy, app.strategy)));
     fields.extend(app.pinned.iter().map(|pin| ("pinned", plain(&pin_text(pin, now)))));
+    fields.extend(app.frozen.iter().map(|freeze| ("frozen", plain(&freeze_text(freeze, now)))));
+    fields.extend(app.scheduled.iter().map(|report| ("scheduled", schedule_text(report, now))));
     fields.extend(app.units.iter().map(|unit| ("unit", plain(unit))));
     if let Some(report) = &app.deployment {
         fields.push(("under way", under_way(report, now)));
@@ -140,6 +149,18 @@ pub fn under_way(report: &Report, now: Timestamp) -> String {
         None => String::new(),
     };
     format!("{} {} {}: {}{waits}", report.id, verb(report.kind), report.to, report.state)
+}
+
+/// What is wanted at a time to come, or why it came to nothing.
+fn schedule_text(report: &Report, now: Timestamp) -> String {
+    let time = report.scheduled.map(|at| match now < at {
+        true => format!("{}, in {}", stamp(at), span(now.until(at))),
+        false => when(at, now),
+    });
+    let message = report.message.as_ref().map(|message| format!(": {}", plain(message))).unwrap_or_default();
+    let end = report.ended.as_ref().and_then(|ended| ended.fault.as_ref()).map(|fault| format!("; {fault}"));
+    let (time, end) = (time.unwrap_or_default(), end.unwrap_or_default());
+    format!("{} {} {}, by {}, at {time}{message}{}", report.id, verb(report.kind), report.to, report.by, plain(&end))
 }
 
 /// How the last one ended and when.

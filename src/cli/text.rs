@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::Timestamp;
 use crate::model::evidence::cut;
 use crate::model::release::Provenance;
 use crate::model::slot::Pin;
+use crate::model::{Freeze, Timestamp};
 
 /// Most bytes of a release's notes in a table.
 const NOTES_BYTES: usize = 60;
@@ -112,6 +112,15 @@ pub fn release_text(release: &Provenance) -> String {
 pub fn pin_text(pin: &Pin, now: Timestamp) -> String {
     let message = pin.message.as_ref().map(|message| format!(": {message}"));
     format!("by {}, {}{}", pin.by, when(pin.at, now), message.unwrap_or_default())
+}
+
+/// Who froze it, when, until when and why.
+pub fn freeze_text(freeze: &Freeze, now: Timestamp) -> String {
+    let all = if freeze.all { "with all apps, " } else { "" };
+    let until = freeze.until.map(|until| format!(", until {}", stamp(until)));
+    let message = freeze.message.as_ref().map(|message| format!(": {message}"));
+    let (until, message) = (until.unwrap_or_default(), message.unwrap_or_default());
+    format!("{all}by {}, {}{until}{message}", freeze.by, when(freeze.at, now))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::ending::{During, Ending, Failure};
 use super::measured::sentence;
 use super::output::field_line;
 use super::status::{headline, restore, under_way};
-use super::text::{clock, plain, release_text, when};
+use super::text::{clock, plain, release_text, span, stamp, when};
 use super::wait::{failed_step, is_telling, step_line, verb};
 
 /// What a terminal shows at once: all that `why` says of an app has room in it.
@@ -166,6 +166,7 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
     lines.extend(
         report.said.iter().map(|said| field("said", format!("{}, {}", plain(&said.to_string()), when(said.at, now)))),
     );
+    lines.extend(report.scheduled.map(|at| field("scheduled", scheduled_text(report, at))));
     if !report.steps.is_empty() {
         lines.push(field("steps", String::new()));
         let telling: Vec<_> = report.steps.iter().filter(|step| is_telling(step)).collect();
@@ -231,6 +232,13 @@ fn journal_line(line: &JournalLine) -> String {
         _ => "",
     };
     format!("    {} {priority:<5}{}: {}", clock(line.at), plain(&line.source), shortened(&line.text))
+}
+
+/// For when it was wanted, and how much later it began, if that is more than a moment.
+fn scheduled_text(report: &Report, at: Timestamp) -> String {
+    let late = report.steps.first().map(|step| at.until(step.began)).filter(|late| late.as_secs() > 5);
+    let late = late.map(|late| format!(", began {} late", span(late))).unwrap_or_default();
+    format!("for {}{late}", stamp(at))
 }
 
 /// What slotd did about it.

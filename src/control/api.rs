@@ -2,21 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::deployment::{Kind, Report};
+use crate::model::deployment::Report;
 use crate::model::evidence::Fault;
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, Quarantine, SlotRecord, SlotState, UnitCount};
 use crate::model::{
-    AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Template, Timestamp, Version,
+    AppName, AppState, Code, DeploymentId, Digest, Freeze, SlotName, StrategyName, Template, Timestamp, Version,
 };
 
+mod accepted;
 mod events;
+mod freezes;
 mod pins;
 mod plan;
 mod settings;
 mod words;
 
+pub use accepted::Accepted;
 pub use events::{Event, EventKind, EventsQuery, PastEvent, PastQuery};
+pub use freezes::{FreezeRequest, Frozen};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
 pub use settings::{
@@ -65,6 +69,9 @@ pub struct DaemonStatus {
     pub since: Timestamp,
     /// What is wrong with slotd itself: a broken app file, a history that can't be written.
     pub health: Vec<Fault>,
+    /// What keeps all apps from going forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Freeze>,
     /// The apps, by name.
     pub apps: Vec<AppStatus>,
 }
@@ -88,6 +95,12 @@ pub struct AppStatus {
     /// Why nothing goes live by itself, if somebody said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Pin>,
+    /// What keeps it from going forward, its own freeze or that of all apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Freeze>,
+    /// What is wanted at a time to come; or was refused at its time, until something else ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Report>,
     /// The live slot's units, as systemd has them: "web@1.4.2.service active/running".
     pub units: Vec<String>,
     /// The deployment under way, if one is.
@@ -133,6 +146,9 @@ pub struct SlotInfo {
     /// Who wants it kept, if somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Pin>,
+    /// Why it doesn't go live yet, if it would by itself or by somebody's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// The packed bytes.
     pub artifact: Option<Digest>,
     /// When it was published or refused.
@@ -175,12 +191,15 @@ pub struct ActivateRequest {
     /// Kept with the deployment.
     #[serde(default)]
     pub message: Option<String>,
-    /// Also if it is quarantined.
+    /// Also if it is quarantined, or the app frozen.
     #[serde(default)]
     pub force: bool,
     /// Another strategy than the app's, for this deployment alone.
     #[serde(default)]
     pub strategy: Option<StrategyName>,
+    /// When; at once unless said.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// `POST /v1/apps/APP/rollback`.
@@ -210,49 +229,6 @@ pub struct ScaleRequest {
     /// Kept with the slot and the deployment.
     #[serde(default)]
     pub message: Option<String>,
-}
-
-/// The answer to `POST /v1/apps/APP/activate`, `…/rollback`, `…/cancel`, `…/promote` and `…/confirm`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "lowercase")]
-pub enum Accepted {
-    /// Nothing to do: it is so already.
-    Unchanged {
-        /// The live slot.
-        current: SlotName,
-    },
-    /// This deployment does it.
-    Deployment {
-        /// Its id.
-        id: DeploymentId,
-        /// What it is for.
-        kind: Kind,
-        /// The longest it may take to be undone, stated in advance ("stop 30s, start 90s").
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        bound: Option<String>,
-    },
-    /// The deployment under way, whose slot is live and watched, is undone.
-    Undone {
-        /// Its id.
-        id: DeploymentId,
-        /// The slot that serves again.
-        to: SlotName,
-    },
-    /// It was cancelled before it began: nothing had to be undone.
-    Cancelled {
-        /// Its id.
-        id: DeploymentId,
-        /// The slot that doesn't go live by it.
-        to: SlotName,
-        /// The deployment after which it would have been tried again.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        again: Option<DeploymentId>,
-    },
-    /// These files of the inbox, which were refused or wait for their next try, are tried now.
-    Again {
-        /// Their names.
-        files: Vec<String>,
-    },
 }
 
 /// Query of `POST /v1/apps/APP/artifacts?file=…`, whose body is the artifact.

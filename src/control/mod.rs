@@ -12,6 +12,7 @@ mod artifacts;
 mod connection;
 mod deployments;
 mod events;
+mod freezes;
 mod log;
 mod patient;
 mod peer;

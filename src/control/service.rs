@@ -10,9 +10,9 @@ use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
     Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
-    PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem, RedeployRequest,
-    RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting, SlotDetail, SlotInfo,
-    Staged, UnpinRequest, UploadQuery, Uploaded,
+    FreezeRequest, Frozen, PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem,
+    RedeployRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting,
+    SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -143,6 +143,15 @@ pub trait Service: Clone + Send + Sync + 'static {
         request: UnpinRequest,
         caller: Caller,
     ) -> impl Future<Output = Result<Pinned, ApiError>> + Send;
+    /// Has an app, or all of them, go forward no more.
+    fn freeze(
+        &self,
+        app: Option<&AppName>,
+        request: FreezeRequest,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Frozen, ApiError>> + Send;
+    /// Lifts a freeze.
+    fn unfreeze(&self, app: Option<&AppName>, caller: Caller) -> impl Future<Output = Result<Frozen, ApiError>> + Send;
     /// The quarantined slots.
     fn quarantined(&self, app: &AppName) -> impl Future<Output = Result<Vec<QuarantineItem>, ApiError>> + Send;
     /// Lifts a quarantine.

@@ -14,7 +14,7 @@ use super::log::EventLog;
 use super::peer::Peer;
 use super::service::Service;
 use super::wire::{invalid, whole};
-use super::{artifacts, deployments, events, pins, prune, quarantine, settings, slots, status};
+use super::{artifacts, deployments, events, freezes, pins, prune, quarantine, settings, slots, status};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -67,6 +67,10 @@ fn table<S: Service>() -> Vec<Row<S>> {
         ("/v1/apps/{app}/redeploy", Operate, Json, post(settings::redeploy::<S>)),
         ("/v1/apps/{app}/pin", Operate, Json, post(pins::pin::<S>)),
         ("/v1/apps/{app}/unpin", Operate, Json, post(pins::unpin::<S>)),
+        ("/v1/apps/{app}/freeze", Operate, Json, post(freezes::freeze::<S>)),
+        ("/v1/apps/{app}/unfreeze", Operate, Nothing, post(freezes::unfreeze::<S>)),
+        ("/v1/freeze", Operate, Json, post(freezes::freeze_all::<S>)),
+        ("/v1/unfreeze", Operate, Nothing, post(freezes::unfreeze_all::<S>)),
         ("/v1/apps/{app}/quarantine", Read, Nothing, get(quarantine::list::<S>)),
         ("/v1/apps/{app}/quarantine/{slot}", Operate, Nothing, delete(quarantine::clear::<S>)),
         ("/v1/apps/{app}/deployments", Read, Nothing, get(deployments::history::<S>)),

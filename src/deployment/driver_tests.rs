@@ -62,6 +62,7 @@ fn report() -> Report {
         message: None,
         attempt: 1,
         queued: Timestamp::from_unix_millis(0),
+        scheduled: None,
         strategy: None,
         state: State::Queued,
         waiting: None,

@@ -151,6 +151,7 @@ impl Site {
             message: None,
             attempt: 1,
             queued: Timestamp::from_unix_millis(0),
+            scheduled: None,
             strategy: None,
             state: State::Queued,
             waiting: None,

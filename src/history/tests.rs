@@ -26,6 +26,7 @@ fn report(name: &str, number: u64) -> Report {
         message: Some("it's \"new\"; DROP TABLE deployments".into()),
         attempt: 1,
         queued: Timestamp::from_unix_millis(1_000 * number),
+        scheduled: None,
         strategy: None,
         state: State::Queued,
         waiting: None,

@@ -192,6 +192,8 @@ codes! {
     UnknownDeployment = "unknown.deployment", NotFound;
     /// The app is told to rest: nothing of it is deployed until it isn't any more.
     AppPaused = "app.paused", Refused;
+    /// The app, or all of slotd, is frozen: nothing moves it forward until that is over. Going back is always possible.
+    AppFrozen = "app.frozen", Refused;
     /// There is no slot to go back to.
     NothingToGoBackTo = "rollback.no_target", Refused;
     /// The files of the slot are not those that were published.

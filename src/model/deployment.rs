@@ -151,6 +151,9 @@ pub struct Report {
     pub attempt: u32,
     /// When it was asked for.
     pub queued: Timestamp,
+    /// The time that an operator wanted it for, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Timestamp>,
     /// Another strategy than the app's, for this deployment alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<StrategyName>,

@@ -156,6 +156,21 @@ impl Layout {
         self.root().join("pinned")
     }
 
+    /// While it holds nothing moves the app forward.
+    pub fn frozen(&self) -> PathBuf {
+        self.root().join("frozen")
+    }
+
+    /// The same for all apps.
+    pub fn all_frozen(&self) -> PathBuf {
+        all_frozen(&self.state)
+    }
+
+    /// The deployment that an operator wants at a time to come; or that ended without having begun.
+    pub fn scheduled(&self) -> PathBuf {
+        self.root().join("scheduled.json")
+    }
+
     /// The hold mark.
     pub fn hold(&self) -> PathBuf {
         self.run.join("hold").join(self.app.as_str())
@@ -175,6 +190,11 @@ impl Layout {
     pub fn route(&self) -> PathBuf {
         self.run.join("route").join(self.app.as_str())
     }
+}
+
+/// The freeze of all apps, below the state folder.
+pub fn all_frozen(state: &Path) -> PathBuf {
+    state.join("frozen")
 }
 
 /// The symbolic links that name slots.

@@ -28,6 +28,12 @@ impl Timestamp {
         self.0
     }
 
+    /// For people who need no milliseconds: "2025-11-21T04:40:00Z".
+    pub fn to_the_second(self) -> String {
+        let text = self.to_string();
+        text.get(..19).map_or_else(|| text.clone(), |seconds| format!("{seconds}Z"))
+    }
+
     /// How long before `later` this was; zero if the clock went back.
     pub fn until(self, later: Timestamp) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))

@@ -21,6 +21,9 @@ named! {
         Pin = "pin",
         Unpin = "unpin",
         Choose = "choose",
+        Freeze = "freeze",
+        Unfreeze = "unfreeze",
+        Schedule = "schedule",
     }
 }
 

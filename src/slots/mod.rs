@@ -9,6 +9,7 @@
 //! | `compare.rs` | a tree against its content manifest |
 //! | `links.rs` | `current`, `fallback`, `next` |
 //! | `marks.rs` | quarantine, pins, evidence, the highest release |
+//! | `freeze.rs` | the times in which nothing goes forward |
 //! | `keep.rs` | which slots are kept, and why (pure) |
 //! | `prune.rs` | the others go |
 //! | `gone.rs` | what stays of them: their records |
@@ -19,6 +20,7 @@
 mod compare;
 pub mod env;
 mod error;
+mod freeze;
 mod gone;
 mod instance;
 pub mod keep;
@@ -34,6 +36,7 @@ mod tests;
 
 pub use compare::compare;
 pub use error::SlotError;
+pub use freeze::{freeze_all, frozen_all, unfreeze_all};
 pub use gone::{Claim, MOST_GONE};
 pub use instance::{HEALTH_DIR, health_socket};
 pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};

@@ -20,7 +20,7 @@ use slotd::control::service::{Caller, Service};
 use slotd::control::{Access, Limits, serve_with};
 use slotd::model::deployment::Say;
 use slotd::model::slot::Pin;
-use slotd::model::{AppName, Class, Code, DeploymentId, Fault, Report, SlotName, Timestamp};
+use slotd::model::{AppName, Class, Code, DeploymentId, Fault, Freeze, Report, SlotName, Timestamp};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
@@ -36,6 +36,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct Script {
     pub health: Vec<Fault>,
+    pub frozen: Option<Freeze>,
     pub apps: BTreeMap<AppName, AppStatus>,
     pub slots: Vec<SlotInfo>,
     pub detail: Option<SlotDetail>,
@@ -132,6 +133,7 @@ impl Service for Fake {
             version: "0.1.0".into(),
             since: Timestamp::now(),
             health: script.health.clone(),
+            frozen: script.frozen.clone(),
             apps: script.apps.values().cloned().collect(),
         })
     }
@@ -195,9 +197,10 @@ impl Service for Fake {
     }
 
     async fn activate(&self, app: &AppName, request: ActivateRequest, _: Caller) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force, strategy } = request;
+        let ActivateRequest { slot, message, force, strategy, at } = request;
         let strategy = strategy.map(|name| format!(" {name}")).unwrap_or_default();
-        self.accept(format!("activate {app} {slot} {message:?} {force}{strategy}")).await
+        let at = at.map(|at| format!(" at {}", at.to_the_second())).unwrap_or_default();
+        self.accept(format!("activate {app} {slot} {message:?} {force}{strategy}{at}")).await
     }
 
     async fn rollback(&self, app: &AppName, request: RollbackRequest, _: Caller) -> Result<Accepted, ApiError> {
@@ -287,6 +290,21 @@ impl Service for Fake {
         self.set(|script| script.calls.push(format!("unpin {app}{name}{}", because(message))));
         // Of the app there is none to lift.
         Ok(Pinned { changed: slot.is_some(), slot, pin: None })
+    }
+
+    async fn freeze(&self, app: Option<&AppName>, asked: FreezeRequest, caller: Caller) -> Result<Frozen, ApiError> {
+        let FreezeRequest { until, message } = asked;
+        self.set(|script| script.calls.push(format!("freeze {app:?} {until:?} {message:?}")));
+        let freeze = Freeze { by: caller.name, at: Timestamp::now(), until, message, all: app.is_none() };
+        Ok(Frozen { app: app.cloned(), freeze: Some(freeze), changed: true })
+    }
+
+    async fn unfreeze(&self, app: Option<&AppName>, _: Caller) -> Result<Frozen, ApiError> {
+        self.set(|script| script.calls.push(format!("unfreeze {app:?}")));
+        // All are frozen, and none by itself.
+        let until = Timestamp::from_unix_millis(4_000_000_000_000);
+        let all = Freeze { by: "bob".into(), at: Timestamp::now(), until: Some(until), message: None, all: true };
+        Ok(Frozen { app: app.cloned(), freeze: app.map(|_| all), changed: app.is_none() })
     }
 
     async fn quarantined(&self, app: &AppName) -> Result<Vec<QuarantineItem>, ApiError> {

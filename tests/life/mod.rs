@@ -6,6 +6,7 @@ mod row06;
 mod row07;
 mod row08;
 mod row13;
+mod row14;
 mod tidy;
 
 use serde_json::Value;
@@ -27,6 +28,7 @@ fn refusals() {
     row07::row07_refusal(&world);
     row08::row08_refusal(&world);
     row13::row13_refusal(&world);
+    row14::row14_refusal(&world);
 }
 
 /// An app that keeps one slot beside the live one and the fallback. At the end of the test the host is looked over: nothing

@@ -6,6 +6,7 @@ mod row06;
 mod row07;
 mod row08;
 mod row13;
+mod row14;
 
 use slotd::model::Exit;
 
