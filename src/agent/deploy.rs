@@ -22,7 +22,7 @@ use crate::model::{
 use crate::probes::Prober;
 use crate::routes::AnyRoute;
 use crate::slots::{LinkState, SlotError, SlotStore, compare};
-use crate::units::UnitControl;
+use crate::units::{Active, UnitControl};
 
 use super::shared::Shared;
 
@@ -260,6 +260,12 @@ impl<U: UnitControl> Ground<U> {
         for (unit, run) in intent.stage.runs() {
             runs_hold &= up(&unit).await?.is_some_and(|status| status.invocation.as_ref() == Some(&run));
         }
+        let mut hook_begun = false;
+        if let Some(hook) = intent.stage.hook().and_then(|point| intent.facts.hook(point)) {
+            let status = units.status(&hook).await.map_err(|error| unreachable(&error))?;
+            // What failed before was forgotten when the deployment began.
+            hook_begun = !status.is_down() || status.active == Active::Failed;
+        }
         let same_boot = !intent.boot.is_empty() && intent.boot == clock::boot_id();
         Ok(Found {
             same_boot,
@@ -267,6 +273,7 @@ impl<U: UnitControl> Ground<U> {
             current: self.current().map(|slot| self.side(&slot)).transpose()?,
             awake,
             runs_hold,
+            hook_begun,
             candidate_well: self.is_well(&intent.facts.to).await,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::config::AppSettings;
 use crate::config::app::Unit;
-use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
+use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
 use crate::deployment::facts::{Plan, Side};
 use crate::model::deployment::Kind;
 use crate::model::slot::UnitCount;
@@ -50,10 +50,13 @@ pub(super) fn planned(
         start: to.units_at(&batch.start),
         stop_after: from.as_ref().map(|from| from.units_at(&batch.stop_after)).unwrap_or_default(),
     });
+    let hooks = plan.iter().flat_map(|plan| plan.hooks.all());
+    let hooks = hooks.map(|(at, hook)| PlannedHook { at, unit: hook.unit(&to.slot.instance(1)) }).collect();
     let pause_after = plan.as_ref().and_then(|plan| plan.pause_after);
     Ok(Planned {
         app: app.clone(),
         batches: batches.collect(),
+        hooks,
         from: from.map(|side| side.slot),
         units: units(settings, &to, |unit| strategy.numbers(unit)),
         to: to.slot,

@@ -1,7 +1,7 @@
 //! `plan`: what a deployment would do, and whether it can be.
 
 use crate::control::api::{Planned, PlannedBatch, PlannedContract, PlannedUnit};
-use crate::model::{AppName, Exit, SlotName, StrategyName, UnitName};
+use crate::model::{AppName, Exit, HookPoint, SlotName, StrategyName, UnitName};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
@@ -50,6 +50,11 @@ fn lines(planned: &Planned) -> Vec<String> {
     if unchanged || planned.batches.is_empty() {
         return lines;
     }
+    let hooks = |points: &[HookPoint]| {
+        let of = planned.hooks.iter().filter(|hook| points.contains(&hook.at));
+        of.map(|hook| format!("{}, {}", hook.unit, hook_text(hook.at))).collect::<Vec<_>>()
+    };
+    hooks(&[HookPoint::Preflight, HookPoint::Deploy]).into_iter().for_each(|hook| add("hook", hook));
     for (n, batch) in planned.batches.iter().enumerate() {
         add(&format!("batch {}", n + 1), batch_text(batch));
         if planned.pause_after == Some(n as u64 + 1) {
@@ -72,7 +77,16 @@ fn lines(planned: &Planned) -> Vec<String> {
     if planned.from.is_some() {
         add("then", "what is left of the old slot drains and stops".to_owned());
     }
+    hooks(&[HookPoint::PostDeploy]).into_iter().for_each(|hook| add("hook", hook));
     lines
+}
+
+fn hook_text(at: HookPoint) -> &'static str {
+    match at {
+        HookPoint::Preflight => "preflight: before anything is touched; if it fails, nothing is",
+        HookPoint::Deploy => "deploy: once, before the first new instance starts; if it fails, slotd goes back",
+        HookPoint::PostDeploy => "post_deploy: once the new slot is live for good; if it fails, it is told",
+    }
 }
 
 fn unit_text(unit: &PlannedUnit) -> String {

@@ -141,9 +141,11 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
         (None, Some(phase)) => lines.push(field("ended in", phase.to_string())),
         (None, None) => {}
     }
-    if let Some(fault) = report.ended.as_ref().and_then(|ended| ended.fault.as_ref()) {
-        lines.push(field("cause", plain(&fault.to_string())));
-        lines.extend(evidence_lines(fault, journal));
+    if let Some(ended) = &report.ended {
+        // What is live may have a hook behind it that failed.
+        let fault = ended.fault.as_ref().or_else(|| failed_step(report)?.fault.as_ref());
+        lines.extend(fault.map(|fault| field("cause", plain(&fault.to_string()))));
+        lines.extend(fault.into_iter().flat_map(|fault| evidence_lines(fault, journal)));
     }
     if let Some(ended) = &report.ended {
         lines.push(field("slotd", deed(report, ended)));
@@ -235,7 +237,9 @@ fn journal_line(line: &JournalLine) -> String {
 
 /// What slotd did about it.
 fn deed(report: &Report, ended: &Ended) -> String {
-    let began = report.steps.iter().any(|step| !matches!(step.state, State::Queued | State::Preparing));
+    // On the way back from where nothing was touched nothing is.
+    let untouched = |state| matches!(state, State::Queued | State::Preparing | State::Reverting | State::Post);
+    let began = report.steps.iter().any(|step| !untouched(step.state));
     match (ended.outcome, &report.from) {
         (Outcome::Done, _) => format!("made {} live", report.to),
         (Outcome::RolledBack, Some(from)) => format!("returned to {from}, which serves as before"),

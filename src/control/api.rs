@@ -18,7 +18,7 @@ mod words;
 
 pub use events::{Event, EventKind, EventsQuery, PastEvent, PastQuery};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
-pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
+pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
 pub use settings::{
     Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,
     Setting, SettingsQuery, Staged, StagedWhat, UnitChange,

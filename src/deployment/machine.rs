@@ -9,7 +9,7 @@ use crate::model::{Code, Fault, Outcome, State};
 
 use crate::routes::Drained;
 
-use super::course::{Next, done, next};
+use super::course::{Next, after_post, next};
 use super::effect::Effect;
 use super::facts::{Facts, Traffic};
 use super::script::{probe_of, script};
@@ -167,13 +167,22 @@ impl Machine {
             }
             (Position::In(stage), Event::Failed(failure)) => {
                 let stage = stage.clone();
-                if self.effect() == Some(&Effect::Retire) {
+                match (stage, self.effect()) {
                     // It is live and proved; a link that can't be moved now is tidied at the next start.
-                    let warning = format!("what it leaves isn't in order yet: {}", failure.fault);
-                    self.close(Ruling { warnings: vec![warning], ..done(&stage) });
-                } else {
-                    let settling = settle(&self.facts, &stage, self.is_linked(), failure);
-                    self.enter(Stage::Settling(settling));
+                    (Stage::Post { proved }, Some(Effect::Retire)) => {
+                        let warning = format!("what it leaves isn't in order yet: {}", failure.fault);
+                        self.go_to(after_post(&self.facts, proved, vec![warning]));
+                    }
+                    // It is live for good: nobody goes back since something couldn't be told.
+                    (Stage::Telling { proved, begun, mut warnings }, _) => {
+                        warnings.push(failure.fault.to_string());
+                        self.position = Position::In(Stage::Telling { proved, begun, warnings });
+                        self.advance(Observed::Nothing);
+                    }
+                    (stage, _) => {
+                        let settling = settle(&self.facts, &stage, self.is_linked(), failure);
+                        self.enter(Stage::Settling(settling));
+                    }
                 }
             }
             (Position::In(stage @ Stage::Soaking { .. }), Event::Done(_))

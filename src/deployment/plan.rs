@@ -8,7 +8,7 @@ use crate::config::contract::{Refusal, Wish};
 use crate::model::deployment::Kind;
 use crate::model::route::AcceptAt;
 use crate::model::slot::UnitCount;
-use crate::model::{Code, Fault, Numbers, StrategyName, Template};
+use crate::model::{Code, Fault, Hooks, Numbers, StrategyName, Template};
 
 use super::batches::{Mover, row};
 use super::facts::{Plan, Side};
@@ -82,6 +82,7 @@ impl Plan {
             // Going back is to what had proved itself for longer than any soak.
             soak: if forward { soak.time_under(strategy.name) } else { Duration::ZERO },
             confirm: forward && soak.confirm && from.is_some(),
+            hooks: if forward && brings_a_release(from, to) { settings.hooks.clone() } else { Hooks::default() },
         })
     }
 }
@@ -100,8 +101,15 @@ impl Plan {
             by_hand: false,
             soak: Duration::ZERO,
             confirm: false,
+            hooks: Hooks::default(),
         }
     }
+}
+
+/// Whether `to` is of another release than what is live. One that only has other numbers of instances brings nothing new:
+/// the hooks of its release have run.
+fn brings_a_release(from: Option<&Side>, to: &Side) -> bool {
+    from.is_none_or(|from| from.slot.version != to.slot.version)
 }
 
 /// The units of both sides with their numbers. What the settings don't name any more is replaced at once.

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::model::route::AcceptAt;
-use crate::model::{InstanceName, UnitName};
+use crate::model::{HookPoint, InstanceName, UnitName};
 
-use super::effect::Effect;
+use super::effect::{Effect, Hook};
 use super::facts::{Facts, Side, Traffic, Via};
 use super::stage::{Ruling, Settling, Stage, Target};
 
@@ -24,19 +24,32 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
                 effects.push(Effect::LinkNext);
             }
             let slot = facts.to.slot.clone();
-            effects.extend([
-                Effect::Verify(slot),
-                Effect::Provide(facts.to.clone(), AcceptAt::Signal),
-                Effect::AskLive,
-            ]);
+            effects.extend([Effect::Verify(slot), Effect::Provide(facts.to.clone(), AcceptAt::Signal)]);
+            // It only looks, so a second look after an interruption does no harm.
+            effects.extend(hook(facts, HookPoint::Preflight, false));
+            effects.push(Effect::AskLive);
+        }
+        Stage::Clearing { .. } => {
+            effects.push(Effect::Gate);
+            effects.extend(make_room(facts, 0));
+        }
+        Stage::Hooking { begun, .. } => effects.extend(hook(facts, HookPoint::Deploy, *begun)),
+        Stage::Telling { begun, .. } => {
+            effects.extend(hook(facts, HookPoint::PostDeploy, *begun));
+            if *begun {
+                // Much may have happened while nobody looked.
+                effects.extend([
+                    Effect::Route(Traffic::all(&facts.to)),
+                    Effect::StopOthers(Some(facts.to.clone())),
+                    Effect::Retire,
+                ]);
+            }
         }
         Stage::Starting { batch, .. } => {
+            // The gate and the old instances again: the `deploy` hook may have taken its time.
             effects.push(Effect::Gate);
-            let (index, batch) = (*batch, facts.batch(*batch));
-            if let Some(from) = &facts.from {
-                effects.extend(take_out(from.all_at(&batch.stop_first), facts.traffic_before(index)));
-            }
-            effects.push(Effect::Start(facts.to.units_at(&batch.start)));
+            effects.extend(make_room(facts, *batch));
+            effects.push(Effect::Start(facts.to.units_at(&facts.batch(*batch).start)));
         }
         Stage::Proving { batch, started, .. } => {
             effects.push(Effect::Prove(facts.to.all_at(&facts.batch(*batch).start), started.clone()));
@@ -96,6 +109,7 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     match side {
         Some(side) if settling.serve => {
             effects.extend(returned(facts, settling));
+            effects.extend(end_hooks(facts));
             effects.extend([Effect::Gate, Effect::Provide(side.clone(), AcceptAt::Now)]);
             effects.extend(match (&settling.to, &facts.from) {
                 (Target::From, Some(from)) => way_back(facts, from, settling.begun),
@@ -104,8 +118,12 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
             });
             effects.extend([Effect::Route(Traffic::all(side)), Effect::StopOthers(Some(side.clone()))]);
         }
-        Some(side) => effects.extend([Effect::StopOthers(Some(side.clone())), Effect::Point(side.slot.clone())]),
+        Some(side) => {
+            effects.extend(end_hooks(facts));
+            effects.extend([Effect::StopOthers(Some(side.clone())), Effect::Point(side.slot.clone())]);
+        }
         None => {
+            effects.extend(end_hooks(facts));
             if settling.serve {
                 effects.push(Effect::Gate);
             }
@@ -121,6 +139,22 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     }
     effects.push(Effect::Judge(settling.ruling.clone()));
     effects
+}
+
+fn hook(facts: &Facts, point: HookPoint, begun: bool) -> Option<Effect> {
+    facts.hook(point).map(|unit| Effect::Hook(Hook { point, unit, begun }))
+}
+
+/// What may still run of them works on what the side needs that is brought up.
+fn end_hooks(facts: &Facts) -> Option<Effect> {
+    let hooks = facts.hooks();
+    (!hooks.is_empty()).then_some(Effect::EndHooks(hooks))
+}
+
+/// Old instances that make room for a batch.
+fn make_room(facts: &Facts, batch: usize) -> Vec<Effect> {
+    let Some(from) = &facts.from else { return Vec::new() };
+    take_out(from.all_at(&facts.batch(batch).stop_first), facts.traffic_before(batch))
 }
 
 /// A side of which nothing is known but what it is: everything else stops first.

@@ -212,6 +212,8 @@ codes! {
     UnitStoppedByOther = "unit.stopped_by_other", Cancelled;
     /// systemd doesn't answer on D-Bus, or refuses slotd.
     UnitControl = "unit.control", Failed;
+    /// A hook failed, or didn't end in time.
+    HookFailed = "hook.failed", RolledBack;
     /// The candidate gave wrong answers up to the deadline.
     ProbeFailed = "probe.failed", RolledBack;
     /// The candidate gave no answer up to the deadline.

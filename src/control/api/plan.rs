@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::time::duration_text;
-use crate::model::{AppName, Code, SlotName, StrategyName, Template, UnitName};
+use crate::model::{AppName, Code, HookPoint, SlotName, StrategyName, Template, UnitName};
 
 /// Query of `GET /v1/apps/APP/plan/SLOT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Planned {
     /// The share of users, in per cent, that the new instances would have while it waits there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// What would be run for the candidate, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<PlannedHook>,
     /// Whether the switch would wait for `promote`.
     pub by_hand: bool,
     /// For how long the new slot would be watched after the switch.
@@ -63,6 +66,15 @@ pub struct PlannedUnit {
     pub max_surge: u32,
     /// How many fewer may be ready meanwhile.
     pub max_unavailable: u32,
+}
+
+/// A hook in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedHook {
+    /// At which point.
+    pub at: HookPoint,
+    /// Its unit.
+    pub unit: UnitName,
 }
 
 /// A batch in a plan. What is left of the old slot stops once users have moved and the new one has been watched.

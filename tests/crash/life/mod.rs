@@ -2,6 +2,7 @@
 
 mod row01;
 mod row03;
+mod row05;
 mod row06;
 mod row07;
 mod row08;
