@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use control_fake::*;
 use slotd::control::api::*;
-use slotd::model::{HookPoint, StrategyName};
+use slotd::model::{HookPoint, Migration, StrategyName};
 
 #[test]
 fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
@@ -42,6 +42,7 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
         ]
         .map(|(at, name)| PlannedHook { at, unit: unit(&format!("{name}@3.0.0.service")) })
         .to_vec(),
+        migration: Migration::Compatible,
         by_hand: false,
         soak: Duration::from_secs(60),
         confirm: true,
@@ -54,6 +55,7 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
         "web: 3.0.0 over 2.0.0, rolling\n  \
          unit        web@ × 2: at most 1 more run, at most 0 fewer are ready\n  \
          route       haproxy: a candidate has no users before the switch, the old slot can stay warm, a share can be set\n  \
+         data        compatible migration: older slots go on working\n  \
          hook        web-look@3.0.0.service, preflight: before anything is touched; if it fails, nothing is\n  \
          hook        web-migrate@3.0.0.service, deploy: once, before the first new instance starts; if it fails, slotd goes back\n  \
          batch 1     start and prove web@3.0.0.service, drain and stop web@2.0.0.service\n  \

@@ -57,6 +57,7 @@ mod tests {
             attempt,
             queued: Timestamp::from_unix_millis(0),
             strategy: None,
+            migration: None,
             state: State::Done,
             waiting: None,
             steps: Vec::new(),

@@ -16,7 +16,7 @@ use crate::control::api::{
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
-use crate::model::deployment::Say;
+use crate::model::deployment::{Otherwise, Say};
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, SlotState};
 use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName, Timestamp};
@@ -74,7 +74,7 @@ impl<U: UnitControl> Service for Registry<U> {
                 .compare(&b.name.version, &a.name.version)
                 .then(Reverse(a.name.redeployment).cmp(&Reverse(b.name.redeployment)))
         });
-        Ok(entries.iter().map(|entry| info(&view.store, entry, &links)).collect())
+        Ok(entries.iter().map(|entry| info(&view, entry, &links)).collect())
     }
 
     async fn slot(&self, app: &AppName, slot: &SlotName) -> Result<SlotDetail, ApiError> {
@@ -83,7 +83,7 @@ impl<U: UnitControl> Service for Registry<U> {
         let entry = view.store.slot(slot).ok_or_else(|| {
             ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
         })?;
-        let info = info(&view.store, &entry, &links);
+        let info = info(&view, &entry, &links);
         let record = match &entry.stored {
             Stored::Slot(record) => Some((**record).clone()),
             Stored::Refused(_) | Stored::Damaged(_) => None,
@@ -102,7 +102,8 @@ impl<U: UnitControl> Service for Registry<U> {
     }
 
     async fn plan(&self, app: &AppName, slot: &SlotName, query: PlanQuery) -> Result<Planned, ApiError> {
-        planned(app, &self.view(app).await?, slot, query.strategy)
+        let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
+        planned(app, &self.view(app).await?, slot, otherwise)
     }
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
@@ -255,7 +256,8 @@ impl<U: UnitControl> Service for Registry<U> {
     }
 }
 
-fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
+fn info(view: &View, entry: &Entry, links: &Links) -> SlotInfo {
+    let store = &view.store;
     let slot = entry.name.clone();
     let (current, fallback) = (links.current.slot(), links.fallback.slot());
     let state = match (&entry.stored, &entry.quarantine) {
@@ -282,6 +284,8 @@ fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
     SlotInfo {
         fallback: fallback == Some(&slot),
         pinned: pin_of(store, entry),
+        // One that can't be told is refused when it is asked for.
+        barred: store.barred_by(&slot, view.settings.versions).ok().flatten().map(|broken| broken.slot),
         slot,
         state,
         artifact,

@@ -8,6 +8,7 @@ use crate::config::chosen::Chosen;
 use crate::config::keys;
 use crate::control::api::{Accepted, ApiError, RedeployRequest, SetAnswer, SetRequest};
 use crate::control::service::Caller;
+use crate::model::deployment::Otherwise;
 use crate::model::setting::Said;
 use crate::model::{Class, Fault, Layout, Timestamp};
 use crate::units::UnitControl;
@@ -55,7 +56,10 @@ impl<U: UnitControl> App<U> {
             }
             (_, true) if class == Class::NewSlot => {
                 if let Some(current) = self.ground.current() {
-                    self.choose_for(&caller.name, Some(Brought { slot: &current, message, strategy: None }));
+                    self.choose_for(
+                        &caller.name,
+                        Some(Brought { slot: &current, message, otherwise: Otherwise::default() }),
+                    );
                     answer.deployment = self.queued.as_ref().map(|wanted| wanted.report.id.clone());
                     self.promise_queued();
                 }

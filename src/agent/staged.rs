@@ -16,7 +16,7 @@ use crate::config::origins::Origin;
 use crate::control::api::{Accepted, ApiError, Change, DeployedStaged, RedeployRequest, Staged, StagedWhat};
 use crate::control::service::Caller;
 use crate::durable::{read_json, write_json};
-use crate::model::deployment::Kind;
+use crate::model::deployment::{Kind, Otherwise};
 use crate::model::setting::{Said, Used};
 use crate::model::slot::SlotRecord;
 use crate::model::{Class, Code, Fault, SlotName, Timestamp};
@@ -195,7 +195,8 @@ impl<U: UnitControl> App<U> {
             slot = self.again(&slot, caller, message.clone())?;
         }
         self.check_target(&slot, false)?;
-        let accepted = self.accept(Kind::Deploy, slot, caller, message, strategy).await?;
+        let accepted =
+            self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration: None }).await?;
         Ok(DeployedStaged { staged, accepted })
     }
 
@@ -206,9 +207,9 @@ impl<U: UnitControl> App<U> {
         let current = self.ground.current().ok_or_else(|| self.nothing_is_live())?;
         self.check_pause()?;
         self.admit(Verb::Redeploy)?;
-        self.ground.plan(strategy, Kind::Deploy, &current)?;
+        self.ground.plan(Otherwise { strategy, migration: None }, Kind::Deploy, &current)?;
         let slot = self.again(&current, caller, message.clone())?;
-        self.accept(Kind::Deploy, slot, caller, message, strategy).await
+        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration: None }).await
     }
 
     fn again(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, Fault> {

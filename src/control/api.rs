@@ -7,16 +7,18 @@ use crate::model::evidence::Fault;
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, Quarantine, SlotRecord, SlotState, UnitCount};
 use crate::model::{
-    AppName, AppState, Code, DeploymentId, Digest, SlotName, StrategyName, Template, Timestamp, Version,
+    AppName, AppState, Code, DeploymentId, Digest, Migration, SlotName, StrategyName, Timestamp, Version,
 };
 
 mod events;
+mod orders;
 mod pins;
 mod plan;
 mod settings;
 mod words;
 
 pub use events::{Event, EventKind, EventsQuery, PastEvent, PastQuery};
+pub use orders::{ActivateRequest, RollbackRequest, ScaleRequest};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
 pub use settings::{
@@ -133,6 +135,9 @@ pub struct SlotInfo {
     /// Who wants it kept, if somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Pin>,
+    /// The slot whose breaking migration bars it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<SlotName>,
     /// The packed bytes.
     pub artifact: Option<Digest>,
     /// When it was published or refused.
@@ -164,52 +169,6 @@ pub struct SlotDetail {
     pub files: Option<u64>,
     /// Where the tree lies.
     pub tree_path: Option<String>,
-}
-
-/// `POST /v1/apps/APP/activate`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActivateRequest {
-    /// A slot, or a version.
-    pub slot: SlotName,
-    /// Kept with the deployment.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// Also if it is quarantined.
-    #[serde(default)]
-    pub force: bool,
-    /// Another strategy than the app's, for this deployment alone.
-    #[serde(default)]
-    pub strategy: Option<StrategyName>,
-}
-
-/// `POST /v1/apps/APP/rollback`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RollbackRequest {
-    /// Where to; the fallback unless said.
-    #[serde(default)]
-    pub to: Option<SlotName>,
-    /// Kept with the deployment.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// Also to a quarantined slot.
-    #[serde(default)]
-    pub force: bool,
-}
-
-/// `POST /v1/apps/APP/scale`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScaleRequest {
-    /// How many instances there are to be, 1 to 99.
-    pub instances: u32,
-    /// Of which unit; the first unless said.
-    #[serde(default)]
-    pub unit: Option<Template>,
-    /// Kept with the slot and the deployment.
-    #[serde(default)]
-    pub message: Option<String>,
 }
 
 /// The answer to `POST /v1/apps/APP/activate`, `…/rollback`, `…/cancel`, `…/promote` and `…/confirm`.
@@ -273,6 +232,9 @@ pub struct UploadQuery {
     /// Another strategy than the app's, for the deployment that brings it live.
     #[serde(default)]
     pub strategy: Option<StrategyName>,
+    /// Another word for what it does to the data than its release's, for that deployment.
+    #[serde(default)]
+    pub migration: Option<Migration>,
 }
 
 /// The answer to an upload, once the slot is published.

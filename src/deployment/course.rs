@@ -26,13 +26,14 @@ pub(super) fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
     Next::Stage(match (stage, observed) {
         (Stage::Preparing, observed) => {
             let live = if let Observed::Live(live) = observed { live } else { Live::default() };
-            match facts.hook(HookPoint::Deploy) {
-                Some(_) => Stage::Clearing { live },
-                None => Stage::Starting { live, batch: 0, proved: Runs::new() },
+            match facts.hook(HookPoint::Deploy).is_some() || facts.is_breaking() {
+                true => Stage::Clearing { live },
+                false => Stage::Starting { live, batch: 0, proved: Runs::new() },
             }
         }
-        (Stage::Clearing { live }, _) => Stage::Hooking { live, begun: false },
-        (Stage::Hooking { live, .. }, _) => Stage::Starting { live, batch: 0, proved: Runs::new() },
+        (Stage::Clearing { live }, _) => hooking(facts, live, &[HookPoint::Snapshot, HookPoint::Deploy]),
+        (Stage::Hooking { live, point: HookPoint::Snapshot, .. }, _) => hooking(facts, live, &[HookPoint::Deploy]),
+        (Stage::Hooking { live, .. }, _) => hooking(facts, live, &[]),
         (Stage::Starting { live, batch, proved }, observed) => {
             Stage::Proving { live, batch, proved, started: seen(Runs::new(), observed) }
         }
@@ -70,6 +71,14 @@ pub(super) fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
         (stage @ Stage::Telling { .. }, _) => return Next::Close(done(&stage)),
         (Stage::Settling(settling), _) => return Next::Close(settling.ruling),
     })
+}
+
+/// The first of these hooks that there is; behind them the first batch starts.
+fn hooking(facts: &Facts, live: Live, points: &[HookPoint]) -> Stage {
+    match points.iter().find(|point| facts.hook(**point).is_some()) {
+        Some(point) => Stage::Hooking { live, point: *point, begun: false },
+        None => Stage::Starting { live, batch: 0, proved: Runs::new() },
+    }
 }
 
 /// Behind a batch comes the next, and behind the last one the switch.

@@ -63,6 +63,7 @@ fn report() -> Report {
         attempt: 1,
         queued: Timestamp::from_unix_millis(0),
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::Kind;
 use crate::model::slot::UnitCount;
 use crate::model::time::duration_text;
-use crate::model::{DeploymentId, HookPoint, Hooks, InstanceName, SlotName, StrategyName, UnitName};
+use crate::model::{DeploymentId, HookPoint, Hooks, InstanceName, Migration, SlotName, StrategyName, UnitName};
 
 use super::batches::{Batch, Seat};
 
@@ -76,6 +76,18 @@ pub struct Plan {
     /// What is run for the candidate, and when.
     #[serde(default)]
     pub hooks: Hooks,
+    /// What it does to the data that slots share.
+    #[serde(default)]
+    pub migration: Migration,
+}
+
+/// What a plan is made of beside the app's settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    /// Another strategy than the app's.
+    pub strategy: Option<StrategyName>,
+    /// What the candidate does to the data.
+    pub migration: Migration,
 }
 
 /// Who gets users.
@@ -149,6 +161,11 @@ impl Facts {
     /// The units of all hooks.
     pub fn hooks(&self) -> Vec<UnitName> {
         HookPoint::ALL.into_iter().filter_map(|point| self.hook(point)).collect()
+    }
+
+    /// Whether the data doesn't suit side A any more once this is under way.
+    pub fn is_breaking(&self) -> bool {
+        self.plan.migration == Migration::Breaking
     }
 
     /// The batch with this index; an empty one beyond the last.

@@ -275,6 +275,12 @@ impl Machine {
                 settling.serve = false;
                 self.enter(Stage::Settling(settling));
             }
+            // Nothing of A starts on data that isn't its own.
+            Some(Effect::Hook(_)) => {
+                settling.ruling.outcome = Outcome::Stuck;
+                (settling.serve, settling.alternative) = (false, false);
+                self.enter(Stage::Settling(settling));
+            }
             // systemd doesn't answer: nobody can say that no side comes up, so it is tried again.
             Some(Effect::Restore(_)) if failure.fault.code == Code::UnitControl => {
                 self.over(Ruling { outcome: Outcome::Stuck, ..settling.ruling }, true);
@@ -348,8 +354,10 @@ fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settl
     let was_up = stage.live().is_none_or(|live| live.up);
     let serve = touched && !failure.rests && (was_up || to == Target::To);
     // After the switch B had proved itself: if A doesn't come up again, B is better than nothing.
-    let begun = stage.begun(facts);
-    Settling { alternative: to == Target::From && stage.is_proved() && serve, to, serve, begun, ruling }
+    // But not where the data is A's again by then.
+    let (begun, migrated) = (stage.begun(facts), stage.has_migrated(facts));
+    let alternative = to == Target::From && stage.is_proved() && serve && !migrated;
+    Settling { alternative, to, serve, begun, migrated, ruling }
 }
 
 /// If the slot that was or is live fails the very probe that the candidate failed, the environment is at fault.

@@ -31,9 +31,15 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
         }
         Stage::Clearing { .. } => {
             effects.push(Effect::Gate);
-            effects.extend(make_room(facts, 0));
+            effects.extend(make_room_for_hooks(facts));
         }
-        Stage::Hooking { begun, .. } => effects.extend(hook(facts, HookPoint::Deploy, *begun)),
+        Stage::Hooking { point, begun, .. } => {
+            // Behind a snapshot once more: it took its time, and the data mustn't change under anybody.
+            if *point == HookPoint::Deploy && !begun && facts.hook(HookPoint::Snapshot).is_some() {
+                effects.extend(make_room_for_hooks(facts));
+            }
+            effects.extend(hook(facts, *point, *begun));
+        }
         Stage::Telling { begun, .. } => {
             effects.extend(hook(facts, HookPoint::PostDeploy, *begun));
             if *begun {
@@ -112,6 +118,7 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
             effects.extend(end_hooks(facts));
             effects.extend([Effect::Gate, Effect::Provide(side.clone(), AcceptAt::Now)]);
             effects.extend(match (&settling.to, &facts.from) {
+                (Target::From, Some(from)) if settling.migrated => restored(facts, from),
                 (Target::From, Some(from)) => way_back(facts, from, settling.begun),
                 (Target::To, Some(from)) => way_forward(facts, from),
                 _ => alone(side),
@@ -120,7 +127,12 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
         }
         Some(side) => {
             effects.extend(end_hooks(facts));
-            effects.extend([Effect::StopOthers(Some(side.clone())), Effect::Point(side.slot.clone())]);
+            effects.push(Effect::StopOthers(Some(side.clone())));
+            // Whoever starts the app next starts A. Where the data couldn't be restored nobody tries it again.
+            if let (Target::From, true, false) = (&settling.to, settling.migrated, settling.is_lost()) {
+                effects.extend(with_its_data(facts, side));
+            }
+            effects.push(Effect::Point(side.slot.clone()));
         }
         None => {
             effects.extend(end_hooks(facts));
@@ -145,16 +157,40 @@ fn hook(facts: &Facts, point: HookPoint, begun: bool) -> Option<Effect> {
     facts.hook(point).map(|unit| Effect::Hook(Hook { point, unit, begun }))
 }
 
-/// What may still run of them works on what the side needs that is brought up.
+/// What may still run of them works on what the side needs that is brought up. What restores the data goes on.
 fn end_hooks(facts: &Facts) -> Option<Effect> {
-    let hooks = facts.hooks();
+    let restore = facts.hook(HookPoint::Restore);
+    let hooks: Vec<_> = facts.hooks().into_iter().filter(|unit| Some(unit) != restore.as_ref()).collect();
     (!hooks.is_empty()).then_some(Effect::EndHooks(hooks))
+}
+
+/// The data as A knows it. A boot in between may have started A; and after an interruption the hook may run a second time.
+fn with_its_data(facts: &Facts, from: &Side) -> Vec<Effect> {
+    let mut effects = stop(from.unit_names());
+    effects.extend(hook(facts, HookPoint::Restore, false));
+    effects
+}
+
+/// Back to A from a breaking migration: nothing new runs any more, the data is restored, and only then A starts.
+fn restored(facts: &Facts, from: &Side) -> Vec<Effect> {
+    let mut effects = take_out(facts.to.instances(), Traffic::of(Vec::new()));
+    effects.extend(with_its_data(facts, from));
+    effects.extend([Effect::Restore(from.unit_names()), Effect::Point(from.slot.clone())]);
+    effects
 }
 
 /// Old instances that make room for a batch.
 fn make_room(facts: &Facts, batch: usize) -> Vec<Effect> {
     let Some(from) = &facts.from else { return Vec::new() };
     take_out(from.all_at(&facts.batch(batch).stop_first), facts.traffic_before(batch))
+}
+
+/// All that is old where the data breaks for it; else what the first batch stops.
+fn make_room_for_hooks(facts: &Facts) -> Vec<Effect> {
+    match &facts.from {
+        Some(from) if facts.is_breaking() => take_out(from.instances(), Traffic::of(Vec::new())),
+        _ => make_room(facts, 0),
+    }
 }
 
 /// A side of which nothing is known but what it is: everything else stops first.

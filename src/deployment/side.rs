@@ -34,13 +34,14 @@ pub struct Found {
 /// Where the deployment goes on: a stage to resume, or the settling to a side.
 pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
     let named = found.current.as_ref().map(|side| &side.slot);
-    let begun = stage.begun(facts);
+    let (begun, migrated) = (stage.begun(facts), stage.has_migrated(facts));
     if let Some(side) = foreign(facts, found) {
         return Stage::Settling(Settling {
             to: Target::Foreign(side.clone()),
             serve: found.awake,
             alternative: false,
             begun,
+            migrated,
             ruling: ruling(
                 stage,
                 Outcome::Superseded,
@@ -75,6 +76,7 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             serve: found.awake,
             alternative: from.is_some(),
             begun,
+            migrated,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 _ => Ruling { fault: None, warnings: untold(facts, stage), ..verdict(Outcome::Done) },
@@ -82,9 +84,10 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
         },
         (false, Some(_)) => Settling {
             to: Target::From,
-            serve: found.awake,
-            alternative: stage.is_proved(),
+            serve: found.awake && !matches!(stage, Stage::Settling(settling) if settling.is_lost()),
+            alternative: stage.is_proved() && !migrated,
             begun,
+            migrated,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 Stage::Preparing => verdict(Outcome::Failed),
@@ -96,6 +99,7 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             serve: false,
             alternative: false,
             begun,
+            migrated,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 _ => verdict(Outcome::Failed),
@@ -140,7 +144,7 @@ fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<
             proved: proved.clone(),
             left: left.saturating_sub(found.elapsed),
         }),
-        Stage::Hooking { live, .. } => Some(Stage::Hooking { live: live.clone(), begun: true }),
+        Stage::Hooking { live, point, .. } => Some(Stage::Hooking { live: live.clone(), point: *point, begun: true }),
         Stage::Telling { proved, warnings, .. } => {
             Some(Stage::Telling { proved: proved.clone(), begun: true, warnings: warnings.clone() })
         }

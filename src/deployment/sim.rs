@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::{Phase, UnitCount};
-use crate::model::{Code, DeploymentId, Fault, HookPoint, InstanceName, Numbers, Outcome, SlotName, UnitName};
+use crate::model::{
+    Code, DeploymentId, Fault, HookPoint, InstanceName, Migration, Numbers, Outcome, SlotName, UnitName,
+};
 
 use super::batches::{Mover, row};
 use super::effect::Effect;
@@ -31,6 +33,8 @@ pub struct Sim {
     /// Hooks that run, and how often each was begun.
     pub hooks: BTreeSet<UnitName>,
     pub hooks_begun: BTreeMap<UnitName, usize>,
+    /// Whether the data has the form of side B alone.
+    pub migrated: bool,
     /// Hooks that fail.
     pub bad_hooks: BTreeSet<UnitName>,
     /// The stage that was announced last, while the intent is open.
@@ -63,8 +67,18 @@ pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
 /// The same with a hook at each point.
 pub fn hooked(mut facts: Facts) -> Facts {
     let template = |point: HookPoint| format!("web-{point}@").parse().expect("template");
-    facts.plan.hooks = HookPoint::ALL.into_iter().map(|point| (point, template(point))).collect();
+    let points = HookPoint::ALL
+        .into_iter()
+        .filter(|point| facts.is_breaking() || !matches!(point, HookPoint::Snapshot | HookPoint::Restore));
+    facts.plan.hooks = points.map(|point| (point, template(point))).collect();
     facts
+}
+
+/// The same, and the candidate breaks the data.
+pub fn breaking(mut facts: Facts) -> Facts {
+    facts.plan.migration = Migration::Breaking;
+    (facts.plan.overlap, facts.plan.warm) = (false, false);
+    hooked(facts)
 }
 
 /// Every stage that an intent for these facts can hold.
@@ -78,7 +92,9 @@ pub fn stages(facts: &Facts) -> Vec<Stage> {
     let left = Duration::from_secs(60);
     let mut stages = vec![Stage::Preparing];
     if facts.hook(HookPoint::Deploy).is_some() {
-        stages.extend([Stage::Clearing { live: live() }, Stage::Hooking { live: live(), begun: false }]);
+        stages.push(Stage::Clearing { live: live() });
+        let points = [HookPoint::Snapshot, HookPoint::Deploy].into_iter().filter(|point| facts.hook(*point).is_some());
+        stages.extend(points.map(|point| Stage::Hooking { live: live(), point, begun: false }));
     }
     for (batch, of) in facts.plan.batches.iter().enumerate() {
         let (before, after) = (started(batch), started(batch + 1));
@@ -113,7 +129,9 @@ pub fn stages(facts: &Facts) -> Vec<Stage> {
         warnings: Vec::new(),
     };
     let settling = |to, serve, alternative, outcome| {
-        Stage::Settling(Settling { to, serve, alternative, begun: facts.plan.batches.len(), ruling: ruling(outcome) })
+        let (begun, migrated) = (facts.plan.batches.len(), facts.is_breaking());
+        let alternative = alternative && !(migrated && to == Target::From);
+        Stage::Settling(Settling { to, serve, alternative, begun, migrated, ruling: ruling(outcome) })
     };
     match facts.from {
         Some(_) => stages.extend([
@@ -157,6 +175,7 @@ impl Sim {
             hooks: BTreeSet::new(),
             hooks_begun: BTreeMap::new(),
             bad_hooks: BTreeSet::new(),
+            migrated: false,
             intent: None,
             log: Vec::new(),
             facts,
@@ -179,8 +198,17 @@ impl Sim {
                     false => *self.hooks_begun.entry(hook.unit.clone()).or_default() += 1,
                 }
                 self.hooks.remove(&hook.unit);
+                if self.facts.is_breaking() && hook.point == HookPoint::Deploy && !hook.begun {
+                    let old = self.facts.from.iter().flat_map(Side::unit_names).find(|it| self.running.contains(it));
+                    assert_eq!(old, None, "the data changes under it: {self:?}");
+                    self.migrated = true;
+                }
                 if self.bad_hooks.contains(&hook.unit) {
                     return Err(failure(Code::HookFailed, Blame::Release));
+                }
+                if hook.point == HookPoint::Restore {
+                    assert!(self.running.is_empty(), "the data changes under what runs: {self:?}");
+                    self.migrated = false;
                 }
             }
             Effect::EndHooks(units) => self.hooks.retain(|unit| !units.contains(unit)),

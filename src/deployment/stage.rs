@@ -21,13 +21,15 @@ pub type Runs = BTreeMap<UnitName, String>;
 pub enum Stage {
     /// Hold mark, gate, link, files, the live slot's answers.
     Preparing,
-    /// What makes room for the first batch goes, before the `deploy` hook.
+    /// What makes room for the first batch goes, before the hooks; before a breaking migration all that is old.
     Clearing {
         /// How the live slot did before.
         live: Live,
     },
-    /// The `deploy` hook runs, once: from its announcement on it may have begun.
+    /// The `snapshot` or the `deploy` hook runs, once: from its announcement on it may have begun.
     Hooking {
+        /// Which.
+        point: HookPoint,
         /// How the live slot did before.
         live: Live,
         /// Whether it has: an interruption lies behind its begin, and it isn't begun a second time.
@@ -143,6 +145,9 @@ pub struct Settling {
     pub begun: usize,
     /// Whether the other side is worth a try if this one doesn't come up.
     pub alternative: bool,
+    /// Whether the data may have a form that side A doesn't know: it is restored before A starts.
+    #[serde(default)]
+    pub migrated: bool,
     /// How the deployment will end, and why.
     pub ruling: Ruling,
 }
@@ -195,6 +200,13 @@ impl Target {
             Target::Nothing => None,
             Target::Foreign(side) => Some(side),
         }
+    }
+}
+
+impl Settling {
+    /// Whether the data couldn't be restored for side A, so that nothing may start it.
+    pub fn is_lost(&self) -> bool {
+        self.migrated && self.ruling.outcome == Outcome::Stuck
     }
 }
 
@@ -322,10 +334,19 @@ impl Stage {
         }
     }
 
+    /// Whether a breaking migration may have begun.
+    pub fn has_migrated(&self, facts: &Facts) -> bool {
+        match self {
+            Stage::Preparing | Stage::Clearing { .. } | Stage::Hooking { point: HookPoint::Snapshot, .. } => false,
+            Stage::Settling(settling) => settling.migrated,
+            _ => facts.is_breaking(),
+        }
+    }
+
     /// The hook that this stage is about, which runs once.
     pub fn hook(&self) -> Option<HookPoint> {
         match self {
-            Stage::Hooking { .. } => Some(HookPoint::Deploy),
+            Stage::Hooking { point, .. } => Some(*point),
             Stage::Telling { .. } => Some(HookPoint::PostDeploy),
             _ => None,
         }

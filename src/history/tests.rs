@@ -27,6 +27,7 @@ fn report(name: &str, number: u64) -> Report {
         attempt: 1,
         queued: Timestamp::from_unix_millis(1_000 * number),
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

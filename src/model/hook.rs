@@ -13,22 +13,29 @@ use super::names::Template;
 pub enum HookPoint {
     /// Before anything is touched.
     Preflight,
+    /// Before a breaking migration, once the old slot has stopped.
+    Snapshot,
     /// Before the candidate's first instance starts.
     Deploy,
     /// Once the candidate is live for good.
     PostDeploy,
+    /// On the way back from a breaking migration, before the old slot starts.
+    Restore,
 }
 
 impl HookPoint {
     /// All of them, in their order.
-    pub const ALL: [HookPoint; 3] = [HookPoint::Preflight, HookPoint::Deploy, HookPoint::PostDeploy];
+    pub const ALL: [HookPoint; 5] =
+        [HookPoint::Preflight, HookPoint::Snapshot, HookPoint::Deploy, HookPoint::PostDeploy, HookPoint::Restore];
 
     /// The word of the settings.
     pub fn as_str(self) -> &'static str {
         match self {
             HookPoint::Preflight => "preflight",
+            HookPoint::Snapshot => "snapshot",
             HookPoint::Deploy => "deploy",
             HookPoint::PostDeploy => "post_deploy",
+            HookPoint::Restore => "restore",
         }
     }
 }
@@ -48,6 +55,11 @@ impl Hooks {
     /// That of a point.
     pub fn at(&self, point: HookPoint) -> Option<&Template> {
         self.0.get(&point)
+    }
+
+    /// Those whose points are good.
+    pub fn at_points(&self, good: impl Fn(HookPoint) -> bool) -> Hooks {
+        self.all().filter(|(point, _)| good(*point)).map(|(point, template)| (point, template.clone())).collect()
     }
 
     /// All of them, in the order of their points.

@@ -30,6 +30,7 @@ pub use hook::{HookPoint, Hooks};
 pub use layout::{Layout, Link};
 pub use measured::Measured;
 pub use names::{AppName, InstanceName, SlotName, Template, UnitName};
+pub use release::Migration;
 pub use retention::Retention;
 pub use setting::Class;
 pub use slot::{SlotRecord, SlotState};

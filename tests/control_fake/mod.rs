@@ -195,9 +195,10 @@ impl Service for Fake {
     }
 
     async fn activate(&self, app: &AppName, request: ActivateRequest, _: Caller) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force, strategy } = request;
+        let ActivateRequest { slot, message, force, strategy, migration } = request;
         let strategy = strategy.map(|name| format!(" {name}")).unwrap_or_default();
-        self.accept(format!("activate {app} {slot} {message:?} {force}{strategy}")).await
+        let migration = migration.map(|word| format!(" {word}")).unwrap_or_default();
+        self.accept(format!("activate {app} {slot} {message:?} {force}{strategy}{migration}")).await
     }
 
     async fn rollback(&self, app: &AppName, request: RollbackRequest, _: Caller) -> Result<Accepted, ApiError> {

@@ -47,6 +47,7 @@ pub fn queued(number: u64) -> Report {
         attempt: 1,
         queued: Timestamp::now(),
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: vec![],

@@ -50,6 +50,32 @@ pub fn release(world: &World, version: &str, scripts: &[(&str, &str)]) -> Artifa
     })
 }
 
+/// A release that says what it does to the data, whose hooks keep the form of the data in a file, and which behaves so.
+#[track_caller]
+pub fn migrating(world: &World, version: &str, migration: &str, behaviour: &str, restore: &str) -> Artifact {
+    world.host.ok("[ -d /var/tmp/data ] || { install -d -o web /var/tmp/data && runuser -u web -- sh -c 'echo 1 >/var/tmp/data/form'; }");
+    world.artifact_with("web", version, ".tar.zst", |tree| {
+        let write = |path: &str, text: &str| {
+            let path = tree.join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        write(".slotd/release.toml", &format!("migration = \"{migration}\"\n"));
+        write("hooks/snapshot", "cp /var/tmp/data/form /var/tmp/data/saved\n");
+        write("hooks/deploy", &format!("echo {version} >/var/tmp/data/form\n"));
+        write("hooks/restore", &format!("cp /var/tmp/data/saved /var/tmp/data/form\n{restore}\n"));
+        if !behaviour.is_empty() {
+            write("BEHAVIOUR", behaviour);
+        }
+    })
+}
+
+/// The form of the data: the version that migrated it last.
+#[track_caller]
+pub fn form(world: &World) -> String {
+    world.host.ok("cat /var/tmp/data/form")
+}
+
 /// What the hooks wrote down since it was asked last: "deploy 2.0.0 of 2.0.0, up: 1.0.0".
 #[track_caller]
 pub fn ran(world: &World) -> Vec<String> {

@@ -7,6 +7,7 @@ mod row05;
 mod row06;
 mod row07;
 mod row08;
+mod row10;
 mod row13;
 mod tidy;
 
@@ -29,6 +30,7 @@ fn refusals() {
     row03::row03_refusal(&world);
     row07::row07_refusal(&world);
     row08::row08_refusal(&world);
+    row10::row10_refusal(&world);
     row13::row13_refusal(&world);
 }
 

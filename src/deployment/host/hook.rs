@@ -88,12 +88,12 @@ impl<U: UnitControl> Host<U> {
 
     /// Sees that it may be begun: it doesn't run already on somebody's word, and nobody has stopped the app meanwhile.
     async fn see_free(&self, point: HookPoint, unit: &UnitName) -> Result<(), Failure> {
-        if point == HookPoint::Deploy {
+        if matches!(point, HookPoint::Snapshot | HookPoint::Deploy) {
             self.see_awake().await?;
         }
         let status = self.status(unit).await?;
-        // A preflight that an interruption has left is as good as a new one.
-        if point == HookPoint::Preflight || status.is_down() {
+        // Of these one that an interruption has left is as good as a new one.
+        if matches!(point, HookPoint::Preflight | HookPoint::Restore) || status.is_down() {
             return Ok(());
         }
         let fault = Fault::new(Code::UnitControl, format!("{unit} runs already: somebody else has started it"));
@@ -114,7 +114,11 @@ impl<U: UnitControl> Host<U> {
                     return Ok(Err(UnitError::Timeout { verb: "start", unit: unit.clone(), after: limit }));
                 }
                 // A change or the next look, whichever comes first; a lost watch leaves the looks.
-                _ => drop(tokio::time::timeout(LOOK, watch.changed()).await),
+                _ => {
+                    if let Ok(None) = tokio::time::timeout(LOOK, watch.changed()).await {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
             }
         }
     }
@@ -142,6 +146,8 @@ impl<U: UnitControl> Host<U> {
             }
             Ok(_) => {
                 let own = !is_hosts_fault(&status) && status.exit.as_deref() != Some(TRY_AGAIN);
+                // What a snapshot fails by, no room, is nothing that a release does.
+                let own = own && point != HookPoint::Snapshot;
                 let blame = if own { Blame::Release } else { Blame::Environment };
                 (failed(point, unit, &how(&status)), blame)
             }
@@ -199,171 +205,5 @@ fn how(status: &UnitStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::site::Site;
-    use super::*;
-    use crate::model::Outcome;
-
-    const HOOKS: &str = "[hooks]\npreflight = \"look@\"\ndeploy = \"migrate@\"\npost_deploy = \"tell@\"\n";
-
-    /// Slot 1 is live, and slot 2 has hooks that pass unless a test says otherwise.
-    fn site() -> Site {
-        let site = Site::serving(&["1", "2"]).set(HOOKS);
-        for hook in ["look@2", "migrate@2", "tell@2"] {
-            site.units.unit(hook);
-        }
-        site
-    }
-
-    fn passing() -> Site {
-        let site = site();
-        for hook in ["look@2", "migrate@2", "tell@2"] {
-            site.units.unit(hook).passes();
-        }
-        site
-    }
-
-    /// What was asked of all units but the gate.
-    fn calls(site: &Site) -> Vec<String> {
-        let calls = site.units.calls().into_iter();
-        calls.filter(|call| !call.ends_with(" web") && !call.starts_with("reset-failed")).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hooks_run_in_their_places() {
-        let site = passing();
-        assert_eq!(site.deploy("2").await.ruling.outcome, Outcome::Done);
-        let expected = ["start look@2", "stop web@1", "start migrate@2", "stop web@1", "start web@2", "start tell@2"];
-        assert_eq!(calls(&site), expected);
-        site.assert_closed();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whose_fault_a_hook_is() {
-        type Fails = fn(&Site);
-        let cases: [(&str, Fails, Blame, Code); 6] = [
-            (
-                "it fails",
-                |site| drop(site.units.unit("migrate@2").start_fails("exited with status 3")),
-                Blame::Release,
-                Code::HookFailed,
-            ),
-            ("in time", |site| drop(site.units.unit("migrate@2").start_times_out()), Blame::Release, Code::HookFailed),
-            (
-                "it says that it is worth another try",
-                |site| drop(site.units.unit("migrate@2").start_fails("exited with status 75")),
-                Blame::Environment,
-                Code::HookFailed,
-            ),
-            (
-                "systemd can't run it",
-                |site| drop(site.units.unit("migrate@2").start_fails("exited with status 217 (systemd's USER)")),
-                Blame::Environment,
-                Code::HookFailed,
-            ),
-            (
-                "polkit",
-                |site| drop(site.units.unit("migrate@2").start_is_denied()),
-                Blame::Environment,
-                Code::UnitControl,
-            ),
-            (
-                "somebody else has started it",
-                |site| drop(site.units.unit("migrate@2").runs()),
-                Blame::Environment,
-                Code::UnitControl,
-            ),
-        ];
-        for (name, fails, blame, code) in cases {
-            let site = site();
-            site.units.unit("look@2").passes();
-            site.units.unit("migrate@2").writes("no such column");
-            fails(&site);
-            let ruling = site.deploy("2").await.ruling;
-            let fault = ruling.fault.clone().expect("a fault");
-            assert_eq!(
-                (ruling.outcome, ruling.blame, fault.code),
-                (Outcome::RolledBack, blame, code),
-                "{name}: {fault}"
-            );
-            assert!(fault.code != Code::HookFailed || !fault.evidence.journal.is_empty(), "{name}");
-            assert_eq!(site.is_quarantined("2"), blame == Blame::Release, "{name}");
-            assert_eq!(site.units.up(), ["web", "web@1"], "{name}");
-            assert_eq!(
-                site.units.status_of("migrate@2").active,
-                Active::Inactive,
-                "{name}: it is ended, and forgotten"
-            );
-            site.assert_closed();
-        }
-    }
-
-    /// Before anything is touched nothing has to be undone, and what can't come to an end isn't begun.
-    #[tokio::test(start_paused = true)]
-    async fn a_hook_that_fails_first_leaves_all_as_it_was() {
-        type Fails = fn(&Site);
-        let cases: [(Fails, Blame, Code); 4] = [
-            (
-                |site| drop(site.units.unit("look@2").start_fails("exited with status 1")),
-                Blame::Release,
-                Code::HookFailed,
-            ),
-            (
-                |site| drop(site.units.unit("tell@2").change(|status| status.start_limit = None)),
-                Blame::Environment,
-                Code::ConfigUnit,
-            ),
-            (
-                |site| drop(site.units.unit("migrate@2").change(|status| status.runs_to_end = false)),
-                Blame::Environment,
-                Code::ConfigUnit,
-            ),
-            (|site| drop(site.units.unit("migrate@2").is_missing()), Blame::Environment, Code::UnitMissing),
-        ];
-        for (fails, blame, code) in cases {
-            let site = site();
-            fails(&site);
-            let run = site.units.status_of("web@1").invocation;
-            let ruling = site.deploy("2").await.ruling;
-            let found = (ruling.outcome, ruling.blame, ruling.fault.map(|fault| fault.code));
-            assert_eq!(found, (Outcome::Failed, blame, Some(code)));
-            assert_eq!(site.units.status_of("web@1").invocation, run);
-            site.assert_closed();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_fails_to_be_told_is_a_warning() {
-        let site = site();
-        site.units.unit("look@2").passes();
-        site.units.unit("migrate@2").passes();
-        site.units.unit("tell@2").start_fails("exited with status 1");
-        let ruling = site.deploy("2").await.ruling;
-        assert_eq!((ruling.outcome, ruling.fault), (Outcome::Done, None));
-        assert!(ruling.warnings.concat().contains("the post_deploy hook tell@2.service exited with status 1"));
-        assert_eq!(site.links(), ["2", "1", "-"]);
-        site.assert_closed();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_end_of_one_that_was_begun_is_waited_for() {
-        let site = site();
-        let hook = |begun| Hook { point: HookPoint::Deploy, unit: UnitName::new("migrate@2.service"), begun };
-        let host = site.host();
-        site.units.unit("migrate@2").runs().change(|status| status.active = Active::Activating);
-        let units = site.units.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            units.unit("migrate@2").is_stopped_by_hand();
-        });
-        let began = Instant::now();
-        assert_eq!(host.run_hook(&hook(true)).await, Ok(Observed::Nothing));
-        assert_eq!(began.elapsed().as_secs(), 20);
-        assert_eq!(calls(&site), Vec::<String>::new(), "it isn't begun again");
-        site.units.unit("migrate@2").runs().change(|status| {
-            (status.active, status.exit) = (Active::Failed, Some("exited with status 3".to_owned()));
-        });
-        let failure = host.run_hook(&hook(true)).await.expect_err("it failed");
-        assert_eq!((failure.blame, failure.fault.code), (Blame::Release, Code::HookFailed));
-    }
-}
+#[path = "hook_tests.rs"]
+mod tests;

@@ -187,10 +187,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::StopOthers(side) => self.stop_others(context.facts, side.as_ref()).await,
             Effect::Return(to) => self.return_to(context.facts, to).await,
             Effect::Restore(units) => self.start_units(units, false).await,
-            Effect::Point(slot) => {
-                let slot = slot.clone();
-                self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
-            }
+            Effect::Point(slot) => self.point(context.facts, slot, context.ruling).await,
             Effect::Links(slot) => self.tidy_links(context.facts, slot.clone()).await,
             Effect::AskAgain(side) => self.ask_again(side).await,
             Effect::Judge(ruling) => self.judge(&context, ruling.clone()).await,

@@ -41,6 +41,16 @@ pub(super) fn check(
             "remove RemainAfterExit=",
         );
     }
+    if let Some(entry) = unit.unit.last("Service", "Restart")
+        && !matches!(entry.value.as_str(), "" | "no")
+    {
+        findings.error(
+            place(entry),
+            format!("Restart={} must not stand in a hook", entry.value),
+            "systemd would run it again by itself, whatever has become of the deployment meanwhile",
+            "remove Restart=",
+        );
+    }
     if let Some(entry) = unit.unit.last("Unit", "CollectMode")
         && entry.value == "inactive-or-failed"
     {
