@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use control_fake::*;
 use slotd::control::api::*;
-use slotd::model::StrategyName;
+use slotd::model::{HookPoint, Migration, StrategyName};
 
 #[test]
 fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
@@ -35,6 +35,14 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
         ],
         pause_after: Some(1),
         weight: Some(10),
+        hooks: [
+            (HookPoint::Preflight, "web-look"),
+            (HookPoint::Deploy, "web-migrate"),
+            (HookPoint::PostDeploy, "web-tell"),
+        ]
+        .map(|(at, name)| PlannedHook { at, unit: unit(&format!("{name}@3.0.0.service")) })
+        .to_vec(),
+        migration: Migration::Compatible,
         by_hand: false,
         soak: Duration::from_secs(60),
         confirm: true,
@@ -47,12 +55,16 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
         "web: 3.0.0 over 2.0.0, rolling\n  \
          unit        web@ × 2: at most 1 more run, at most 0 fewer are ready\n  \
          route       haproxy: a candidate has no users before the switch, the old slot can stay warm, a share can be set\n  \
+         data        compatible migration: older slots go on working\n  \
+         hook        web-look@3.0.0.service, preflight: before anything is touched; if it fails, nothing is\n  \
+         hook        web-migrate@3.0.0.service, deploy: once, before the first new instance starts; if it fails, slotd goes back\n  \
          batch 1     start and prove web@3.0.0.service, drain and stop web@2.0.0.service\n  \
          then        waits for `slotctl promote web`, with 10 % of new users\n  \
          batch 2     start and prove web@3.0.0@2.service\n  \
          switch      current names 3.0.0\n  \
          soak        watched for 1m, and back unless `slotctl confirm web` comes\n  \
-         then        what is left of the old slot drains and stops\n"
+         then        what is left of the old slot drains and stops\n  \
+         hook        web-tell@3.0.0.service, post_deploy: once the new slot is live for good; if it fails, it is told\n"
     );
     assert_eq!(
         (ran.code, document::<Planned>(&world.slotctl(&["plan", "web", "3.0.0", "--json"]))),

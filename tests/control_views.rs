@@ -218,6 +218,7 @@ fn lists_come_as_tables_and_as_json() {
         fallback: name == "1.0.0",
         pinned: (name == "1.0.0").then(|| Pin { by: "bob".into(), at: created, message: None }),
         waits: None,
+        barred: (name == "1.0.0").then(|| slot("2.0.0")),
         artifact: Some("0f".repeat(32).parse().expect("digest")),
         created,
         bytes: 12_345_678,
@@ -226,11 +227,8 @@ fn lists_come_as_tables_and_as_json() {
         release: Default::default(),
     };
     let quarantine = Quarantine { deployment: "web-17".into(), phase: Phase::Proving, fault: evidence(), at: created };
-    let slots = vec![
-        info("3.0.0+b5", SlotState::Failed { phase: Phase::Proving, fault: Box::new(evidence()) }),
-        info("2.0.0", SlotState::Active),
-        info("1.0.0", SlotState::Ready),
-    ];
+    let ill = SlotState::Failed { phase: Phase::Proving, fault: Box::new(evidence()) };
+    let slots = vec![info("3.0.0+b5", ill), info("2.0.0", SlotState::Active), info("1.0.0", SlotState::Ready)];
     let detail = SlotDetail {
         info: slots[0].clone(),
         record: None,

@@ -64,16 +64,17 @@ fn killed_at_every_point_once() {
         }
         fired
     });
-    let own = killed_while_it_waits_for_a_word() + killed_on_the_way_back_to_a_warm_slot();
+    let own = killed_while_it_waits_for_a_word() + killed_on_the_way_back_to_a_warm_slot() + killed_around_a_hook();
     let fired = fired.iter().sum::<usize>() + own;
     tell(&format!("killed at every point once: points={} fired={fired}", points.len()));
     assert_eq!(points.len(), fired);
 }
 
-/// What none of the scenarios has: the wait for an operator's word, and the way back to a slot that runs on warm.
+/// What none of the scenarios has: the wait for an operator's word, the way back to a slot that runs on warm, and hooks.
 const WAITS: [&str; 2] = ["before:await", "after:await"];
 const RETURNS: [&str; 2] = ["before:return", "after:return"];
-const OWN: [&str; 4] = [WAITS[0], WAITS[1], RETURNS[0], RETURNS[1]];
+const HOOKS: [&str; 4] = ["before:hook", "after:hook", "before:end-hooks", "after:end-hooks"];
+const OWN: [&str; 8] = [WAITS[0], WAITS[1], RETURNS[0], RETURNS[1], HOOKS[0], HOOKS[1], HOOKS[2], HOOKS[3]];
 
 /// A deployment that waits behind its canary goes on waiting after each death, and then goes live by that word.
 fn killed_while_it_waits_for_a_word() -> usize {
@@ -136,6 +137,36 @@ fn killed_on_the_way_back_to_a_warm_slot() -> usize {
         assert_eq!(run(), before, "{point}: 1.0.0 was to run on");
     }
     RETURNS.len()
+}
+
+/// A release with a hook goes live whenever slotd dies around it, if only at the next try; one whose hook fails is undone, and
+/// nothing of the hook stays.
+fn killed_around_a_hook() -> usize {
+    let rig = Rig::empty("crash-hooks", Profile::User);
+    let world = &rig.world;
+    world.add_app("web", 8080);
+    world.live("web", 8080, "1.0.0");
+    crash::hooks::add(world, &["deploy"]);
+    for (point, version) in HOOKS.into_iter().zip(["2.0.0", "3.0.0", "4.0.0", "5.0.0"]) {
+        let fails = point.ends_with("end-hooks");
+        let scripts: &[_] = if fails { &[("deploy", "exit 3")] } else { &[] };
+        world.fetch(&crash::hooks::release(world, version, scripts));
+        rig.arm(point, 1);
+        world.host.sh(&format!("timeout 60 slotctl deploy /root/web-{version}.tar.zst --app web"));
+        rig.expect_dead(point);
+        world.expect_serving(8080, if fails { "3.0.0" } else { version });
+        let last = world.expect_idle("web")["last"].clone();
+        let told = (&last["to"], &last["ended"]["fault"]["code"]);
+        assert_eq!(
+            told,
+            (&version.into(), &if fails { "hook.failed".into() } else { serde_json::Value::Null }),
+            "{last}"
+        );
+        let left =
+            world.host.ok("systemctl list-units --all --plain --no-legend 'web-deploy@*' | grep -c failed || true");
+        assert_eq!(left, "0", "{point}");
+    }
+    HOOKS.len()
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use crate::control::api::{Accepted, ApiError, RetryRequest};
 use crate::control::service::Caller;
+use crate::model::deployment::Otherwise;
 use crate::model::{Code, Outcome};
 use crate::units::UnitControl;
 
@@ -27,7 +28,8 @@ impl<U: UnitControl> App<U> {
         self.check_freeze(None)?;
         self.admit(Verb::Retry)?;
         let message = message.or(last.message);
-        self.accept(last.kind, last.to, caller, message, last.strategy).await
+        let otherwise = Otherwise { strategy: last.strategy, migration: last.migration };
+        self.accept(last.kind, last.to, caller, message, otherwise).await
     }
 
     async fn take_again(&mut self, caller: &Caller, message: Option<String>) -> Result<Accepted, ApiError> {

@@ -7,7 +7,7 @@ use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
 use crate::deployment::facts::Plan;
 use crate::deployment::{Refused, Said};
-use crate::model::deployment::{Blame, Ended, Kind, Say};
+use crate::model::deployment::{Blame, Ended, Kind, Otherwise, Say};
 use crate::model::{self, Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
 use crate::units::UnitControl;
 
@@ -35,6 +35,7 @@ impl<U: UnitControl> App<U> {
                     let _ = answer.send(Err(error));
                     return;
                 }
+                let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
                 let job = Job {
                     source: Source::Upload(path),
                     file: query.file,
@@ -43,7 +44,7 @@ impl<U: UnitControl> App<U> {
                     by: caller.name,
                     message: query.message,
                 };
-                self.intake.push_back(Intake { job, from: Bearer::Caller(answer, query.strategy) });
+                self.intake.push_back(Intake { job, from: Bearer::Caller(answer, otherwise) });
             }
             Ask::Activate(request, caller, answer) => {
                 let result = self.activate(request, &caller).await;
@@ -109,7 +110,7 @@ impl<U: UnitControl> App<U> {
         if let Some(at) = request.at {
             return self.schedule(request, at, caller);
         }
-        let ActivateRequest { slot, message, force, strategy, at: _ } = request;
+        let ActivateRequest { slot, message, force, strategy, migration, at: _ } = request;
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
@@ -118,7 +119,7 @@ impl<U: UnitControl> App<U> {
             self.check_freeze(Some(&slot))?;
         }
         self.admit(Verb::Activate)?;
-        self.accept(Kind::Deploy, slot, caller, message, strategy).await
+        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }).await
     }
 
     pub(super) async fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
@@ -143,7 +144,7 @@ impl<U: UnitControl> App<U> {
         }
         self.check_pause()?;
         self.admit(Verb::Rollback)?;
-        self.accept(Kind::Rollback, target, caller, request.message, None).await
+        self.accept(Kind::Rollback, target, caller, request.message, Otherwise::default()).await
     }
 
     /// Refuses what needs the app to itself while something is under way.
@@ -180,8 +181,23 @@ impl<U: UnitControl> App<U> {
                 quarantine.deployment,
                 self.name()
             ))),
-            _ => Ok(()),
+            _ if force => Ok(()),
+            _ => self.check_data(slot),
         }
+    }
+
+    /// Whether the data still has a form that `slot` knows.
+    fn check_data(&self, slot: &SlotName) -> Result<(), ApiError> {
+        let order = self.ground.settings.versions;
+        let Some(broken) = self.ground.store.barred_by(slot, order).map_err(|error| error.fault())? else {
+            return Ok(());
+        };
+        let message = format!(
+            "the data has had the form of {} since {} ({}), which {slot} doesn't know",
+            broken.slot, broken.at, broken.deployment
+        );
+        let next = format!("restore the data, then slotctl activate {} {slot} --force", self.name());
+        Err(ApiError::new(Code::ReleaseBarred, message).next(next))
     }
 
     pub(super) async fn accept(
@@ -190,16 +206,17 @@ impl<U: UnitControl> App<U> {
         slot: SlotName,
         caller: &Caller,
         message: Option<String>,
-        strategy: Option<StrategyName>,
+        otherwise: Otherwise,
     ) -> Result<Accepted, ApiError> {
         // What can't be is said now, and not by a deployment that fails at once.
-        self.ground.plan(strategy, kind, &slot)?;
+        self.ground.plan(otherwise, kind, &slot)?;
         let bound = match kind {
             Kind::Deploy => None,
             Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
-        let report = Report { strategy, ..new_report(id.clone(), kind, slot, &caller.name, message) };
+        let Otherwise { strategy, migration } = otherwise;
+        let report = Report { strategy, migration, ..new_report(id.clone(), kind, slot, &caller.name, message) };
         self.queue(Wanted { report, word: Word::Operators });
         Ok(Accepted::Deployment { id, kind, bound })
     }

@@ -8,21 +8,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::AppSettings;
-use crate::deployment::facts::{Facts, Plan, Side, Via};
+use crate::deployment::facts::{Facts, How, Plan, Side, Via};
 use crate::deployment::host::{Host, is_awake, target};
 use crate::deployment::intent::{Intent, IntentFile};
 use crate::deployment::side::{Found, choose};
 use crate::deployment::stage::{Ruling, Settling, Stage, Target};
 use crate::deployment::{Machine, Said, clock, drive, driver};
-use crate::model::deployment::{Blame, Kind};
+use crate::model::deployment::{Blame, Kind, Otherwise};
 use crate::model::slot::Phase;
-use crate::model::{
-    Code, DeploymentId, Fault, Link, Outcome, Report, SlotName, State, StrategyName, Timestamp, UnitName,
-};
+use crate::model::{Code, DeploymentId, Fault, Link, Migration, Outcome, Report, SlotName, State, Timestamp, UnitName};
 use crate::probes::Prober;
 use crate::routes::AnyRoute;
 use crate::slots::{LinkState, SlotError, SlotStore, compare};
-use crate::units::UnitControl;
+use crate::units::{Active, UnitControl};
 
 use super::shared::Shared;
 
@@ -78,7 +76,11 @@ impl<U: UnitControl> Ground<U> {
         let facts = self.facts(&wanted.report)?;
         let from = facts.from.as_ref().map(|side| side.slot.clone());
         let release = self.store.record(&wanted.report.to).map(|record| record.release.provenance());
-        let report = Report { from, release: release.unwrap_or_default(), ..wanted.report };
+        // An operator's word stays, for the next try.
+        let migration = Some(facts.plan.migration).filter(|migration| !migration.is_none());
+        let migration = wanted.report.migration.or(migration);
+        let release = release.unwrap_or_default();
+        let report = Report { from, release, migration, ..wanted.report };
         Ok(self.run(Machine::new(facts), report))
     }
 
@@ -131,9 +133,9 @@ impl<U: UnitControl> Ground<U> {
     }
 
     /// How a deployment to `slot` would move.
-    pub fn plan(&self, wish: Option<StrategyName>, kind: Kind, slot: &SlotName) -> Result<Plan, Fault> {
+    pub fn plan(&self, otherwise: Otherwise, kind: Kind, slot: &SlotName) -> Result<Plan, Fault> {
         let from = self.current().map(|slot| self.side(&slot)).transpose()?;
-        Plan::of(&self.settings, wish, kind, from.as_ref(), &self.side(slot)?)
+        Plan::of(&self.settings, how(&self.store, otherwise, slot)?, kind, from.as_ref(), &self.side(slot)?)
     }
 
     /// A slot with its units.
@@ -177,7 +179,9 @@ impl<U: UnitControl> Ground<U> {
             true => Via::Fallback,
             false => Via::Next,
         };
-        let plan = Plan::of(&self.settings, report.strategy, report.kind, from.as_ref(), &to)?;
+        let otherwise = Otherwise { strategy: report.strategy, migration: report.migration };
+        let how = how(&self.store, otherwise, &to.slot)?;
+        let plan = Plan::of(&self.settings, how, report.kind, from.as_ref(), &to)?;
         Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan })
     }
 
@@ -234,6 +238,7 @@ impl<U: UnitControl> Ground<U> {
             to: current.clone().map_or(Target::Nothing, Target::Foreign),
             alternative: false,
             begun: 0,
+            migrated: false,
             ruling,
         };
         let report = new_report(id.clone(), Kind::Deploy, to.slot.clone(), "recovery", None);
@@ -260,6 +265,12 @@ impl<U: UnitControl> Ground<U> {
         for (unit, run) in intent.stage.runs() {
             runs_hold &= up(&unit).await?.is_some_and(|status| status.invocation.as_ref() == Some(&run));
         }
+        let mut hook_begun = false;
+        if let Some(hook) = intent.stage.hook().and_then(|point| intent.facts.hook(point)) {
+            let status = units.status(&hook).await.map_err(|error| unreachable(&error))?;
+            // What failed before was forgotten when the deployment began.
+            hook_begun = !status.is_down() || status.active == Active::Failed;
+        }
         let same_boot = !intent.boot.is_empty() && intent.boot == clock::boot_id();
         Ok(Found {
             same_boot,
@@ -267,6 +278,7 @@ impl<U: UnitControl> Ground<U> {
             current: self.current().map(|slot| self.side(&slot)).transpose()?,
             awake,
             runs_hold,
+            hook_begun,
             candidate_well: self.is_well(&intent.facts.to).await,
         })
     }
@@ -292,6 +304,16 @@ pub fn side_of(store: &SlotStore, slot: &SlotName) -> Result<Side, Fault> {
     Ok(Side { slot: slot.clone(), units: record.units })
 }
 
+/// How a slot is brought live: as its release says, unless somebody says otherwise. What its release did to the data once
+/// isn't done to it a second time.
+pub fn how(store: &SlotStore, otherwise: Otherwise, slot: &SlotName) -> Result<How, Fault> {
+    let Otherwise { strategy, migration } = otherwise;
+    let says = store.record(slot).map_err(|error| error.fault())?.release.migration;
+    let done = store.breaks().map_err(|error| error.fault())?.iter().any(|it| it.slot.version == slot.version);
+    let says = if done && says == Migration::Breaking { Migration::None } else { says };
+    Ok(How { strategy, migration: migration.unwrap_or(says) })
+}
+
 /// A report of what is only wanted so far.
 pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message: Option<String>) -> Report {
     Report {
@@ -305,6 +327,7 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         queued: Timestamp::now(),
         scheduled: None,
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

@@ -7,8 +7,9 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::control::api::{EventKind, RefusedItem, Uploaded};
 use crate::inbox::{self, Candidate};
+use crate::model::deployment::Otherwise;
 use crate::model::slot::Phase;
-use crate::model::{Code, Fault, SlotName, StrategyName};
+use crate::model::{Code, Fault, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
@@ -31,7 +32,7 @@ pub(super) struct Intake {
 pub(super) enum Bearer {
     Inbox(Box<Candidate>),
     /// With the strategy that they want for the deployment.
-    Caller(Answer<Uploaded>, Option<StrategyName>),
+    Caller(Answer<Uploaded>, Otherwise),
 }
 
 /// The artifact that is being taken in.
@@ -128,8 +129,8 @@ impl<U: UnitControl> App<U> {
                     self.choose();
                 }
             }
-            (Bearer::Caller(answer, strategy), Ok(published)) => {
-                let uploaded = self.uploaded(&published, &by, message, strategy);
+            (Bearer::Caller(answer, otherwise), Ok(published)) => {
+                let uploaded = self.uploaded(&published, &by, message, otherwise);
                 let _ = answer.send(Ok(uploaded));
             }
             (Bearer::Caller(answer, _), Err(refused)) => {
@@ -150,19 +151,13 @@ impl<U: UnitControl> App<U> {
     }
 
     /// What came of an upload: the deployment that brings it live, or why none does.
-    fn uploaded(
-        &mut self,
-        published: &Published,
-        by: &str,
-        message: Option<String>,
-        strategy: Option<StrategyName>,
-    ) -> Uploaded {
+    fn uploaded(&mut self, published: &Published, by: &str, message: Option<String>, otherwise: Otherwise) -> Uploaded {
         let (record, known) = match published {
             Published::New(record) => (record, false),
             Published::Known(record) => (record, true),
         };
         let slot = record.slot.clone();
-        self.choose_for(by, Some(Brought { slot: &slot, message, strategy }));
+        self.choose_for(by, Some(Brought { slot: &slot, message, otherwise }));
         // It may go live as another slot of the same files, with what is set since it was known.
         if self.queued.as_ref().is_some_and(|wanted| wanted.report.to.version == slot.version) {
             self.promise_queued();

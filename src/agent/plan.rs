@@ -2,33 +2,30 @@
 
 use crate::config::AppSettings;
 use crate::config::app::Unit;
-use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
+use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
 use crate::deployment::facts::{Plan, Side};
-use crate::model::deployment::Kind;
+use crate::model::deployment::{Kind, Otherwise};
 use crate::model::slot::UnitCount;
-use crate::model::{AppName, Code, Numbers, SlotName, StrategyName};
+use crate::model::{AppName, Code, Numbers, SlotName};
 
 use super::ask::View;
-use super::deploy::side_of;
+use super::deploy::{how, side_of};
 use super::freeze::refusal;
 
 /// The plan from the live slot to `slot`.
-pub(super) fn planned(
-    app: &AppName,
-    view: &View,
-    slot: &SlotName,
-    wish: Option<StrategyName>,
-) -> Result<Planned, ApiError> {
+pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Otherwise) -> Result<Planned, ApiError> {
     let entry = view.store.slot(slot).ok_or_else(|| {
         ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
     })?;
     let links = view.store.links().map_err(|error| error.fault())?;
     let from = links.current.slot().map(|slot| side_of(&view.store, slot)).transpose()?;
     let (to, settings) = (side_of(&view.store, slot)?, &view.settings);
+    let wish = otherwise.strategy;
     let refusals = Plan::refusals(settings, wish);
     let mut refusals: Vec<PlannedRefusal> =
         refusals.into_iter().map(|it| PlannedRefusal { code: it.code, message: it.message, fix: it.fix }).collect();
-    let plan = match Plan::of(settings, wish, Kind::Deploy, from.as_ref(), &to) {
+    let how = how(&view.store, otherwise, slot)?;
+    let plan = match Plan::of(settings, how, Kind::Deploy, from.as_ref(), &to) {
         Ok(plan) => Some(plan),
         Err(fault) if refusals.is_empty() => {
             let fix = format!("slotctl check {app}");
@@ -52,6 +49,13 @@ pub(super) fn planned(
             fix: refusal.next.unwrap_or_default(),
         });
     }
+    if let Some(broken) = view.store.barred_by(slot, settings.versions).map_err(|error| error.fault())? {
+        refusals.push(PlannedRefusal {
+            code: Code::ReleaseBarred,
+            message: format!("the data has had the form of {} since {}", broken.slot, broken.at),
+            fix: format!("restore the data, then slotctl activate {app} {slot} --force"),
+        });
+    }
     let contract = settings.route.contract();
     let strategy = Plan::strategy(settings, wish);
     let batches = plan.iter().flat_map(|plan| &plan.batches).map(|batch| PlannedBatch {
@@ -59,10 +63,14 @@ pub(super) fn planned(
         start: to.units_at(&batch.start),
         stop_after: from.as_ref().map(|from| from.units_at(&batch.stop_after)).unwrap_or_default(),
     });
+    let hooks = plan.iter().flat_map(|plan| plan.hooks.all());
+    let hooks = hooks.map(|(at, hook)| PlannedHook { at, unit: hook.unit(&to.slot.instance(1)) }).collect();
     let pause_after = plan.as_ref().and_then(|plan| plan.pause_after);
     Ok(Planned {
         app: app.clone(),
         batches: batches.collect(),
+        migration: plan.as_ref().map(|plan| plan.migration).unwrap_or_default(),
+        hooks,
         from: from.map(|side| side.slot),
         units: units(settings, &to, |unit| strategy.numbers(unit)),
         to: to.slot,

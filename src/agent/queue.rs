@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::config::app::DeployMode;
 use crate::control::api::ApiError;
-use crate::model::deployment::{Blame, Ended, Kind};
-use crate::model::{Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
+use crate::model::deployment::{Blame, Ended, Kind, Otherwise};
+use crate::model::{Code, Fault, Outcome, Report, SlotName, State, Timestamp};
 use crate::slots::{Entry, Stored};
 use crate::units::UnitControl;
 
@@ -21,7 +21,7 @@ use super::turn::Turn;
 pub(super) struct Brought<'a> {
     pub(super) slot: &'a SlotName,
     pub(super) message: Option<String>,
-    pub(super) strategy: Option<StrategyName>,
+    pub(super) otherwise: Otherwise,
 }
 
 impl<U: UnitControl> App<U> {
@@ -58,11 +58,12 @@ impl<U: UnitControl> App<U> {
             return;
         }
         let id = self.next_id();
-        let (by, message, strategy, word) = match brought {
-            Some(Brought { message, strategy, .. }) => (by, message, strategy, Word::Bringers),
-            None => ("automatic", None, None, Word::Nobodys),
+        let (by, message, otherwise, word) = match brought {
+            Some(Brought { message, otherwise, .. }) => (by, message, otherwise, Word::Bringers),
+            None => ("automatic", None, Otherwise::default(), Word::Nobodys),
         };
-        let report = Report { strategy, ..new_report(id, Kind::Deploy, chosen, by, message) };
+        let Otherwise { strategy, migration } = otherwise;
+        let report = Report { strategy, migration, ..new_report(id, Kind::Deploy, chosen, by, message) };
         self.queue(Wanted { report, word });
     }
 
@@ -186,7 +187,8 @@ impl<U: UnitControl> App<U> {
     pub(super) fn next_try(&mut self) -> Option<Report> {
         let last = self.last.clone()?;
         let again = new_report(self.next_id(), last.kind, last.to, &last.by, last.message);
-        Some(Report { attempt: last.attempt + 1, strategy: last.strategy, ..again })
+        let (attempt, strategy, migration) = (last.attempt + 1, last.strategy, last.migration);
+        Some(Report { attempt, strategy, migration, ..again })
     }
 
     pub(super) fn retry(&mut self) {

@@ -58,6 +58,7 @@ mod tests {
             queued: Timestamp::from_unix_millis(0),
             scheduled: None,
             strategy: None,
+            migration: None,
             state: State::Done,
             waiting: None,
             steps: Vec::new(),

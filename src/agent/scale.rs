@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::config::chosen::Chosen;
 use crate::control::api::{Accepted, ApiError, ScaleRequest};
 use crate::control::service::Caller;
-use crate::deployment::facts::{Plan, Side};
-use crate::model::deployment::Kind;
+use crate::deployment::facts::{How, Plan, Side};
+use crate::model::deployment::{Kind, Otherwise};
 use crate::model::setting::{Inputs, Said};
 use crate::model::slot::UnitCount;
 use crate::model::{Code, Template, Timestamp};
@@ -58,7 +58,7 @@ impl<U: UnitControl> App<U> {
         let units = scaled(&side, &unit, instances);
         // What can't be is said before anything is written.
         let to = Side { slot: side.slot.clone(), units: units.clone() };
-        Plan::of(&settings, None, Kind::Deploy, Some(&side), &to)?;
+        Plan::of(&settings, How::default(), Kind::Deploy, Some(&side), &to)?;
         let text = chosen.text()?;
         self.ground.store.choose(&text).map_err(|error| error.fault())?;
         self.go_by(Arc::new(settings));
@@ -69,7 +69,7 @@ impl<U: UnitControl> App<U> {
         let env = self.ground.store.record(&side.slot).map_err(|error| error.fault())?.env;
         let slot = self.ground.store.redeploy(&side.slot, Inputs { env, units }, &caller.name, Some(note.clone()));
         let slot = slot.map_err(|error| error.fault())?;
-        self.accept(Kind::Deploy, slot, caller, Some(note), None).await
+        self.accept(Kind::Deploy, slot, caller, Some(note), Otherwise::default()).await
     }
 }
 

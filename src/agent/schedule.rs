@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::control::api::{Accepted, ActivateRequest, ApiError, WaitingItem};
 use crate::control::service::Caller;
-use crate::model::deployment::{Blame, Ended, Kind};
+use crate::model::deployment::{Blame, Ended, Kind, Otherwise};
 use crate::model::{Code, DeploymentId, Fault, Outcome, Report, State, Timestamp};
 use crate::units::UnitControl;
 
@@ -44,7 +44,7 @@ impl<U: UnitControl> App<U> {
         at: Timestamp,
         caller: &Caller,
     ) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force, strategy, .. } = request;
+        let ActivateRequest { slot, message, force, strategy, migration, .. } = request;
         if at <= Timestamp::now() {
             return Err(ApiError::new(Code::RequestInvalid, format!("{} is over already", at.to_the_second())));
         }
@@ -55,10 +55,10 @@ impl<U: UnitControl> App<U> {
         if let Some(freeze) = self.ground.store.frozen().filter(|freeze| !force && freeze.holds(at)) {
             return Err(refusal(self.name(), &freeze, None));
         }
-        self.ground.plan(strategy, Kind::Deploy, &slot)?;
+        self.ground.plan(Otherwise { strategy, migration }, Kind::Deploy, &slot)?;
         let id = self.next_id();
         let report = new_report(id.clone(), Kind::Deploy, slot.clone(), &caller.name, message);
-        let report = Report { strategy, scheduled: Some(at), ..report };
+        let report = Report { strategy, migration, scheduled: Some(at), ..report };
         let written = self.schedule_file().write(&Turn::scheduled(&report, force));
         written.map_err(|error| error.fault())?;
         tracing::info!(
@@ -143,7 +143,8 @@ impl<U: UnitControl> App<U> {
             return Err(ApiError::new(Code::Superseded, format!("{} was live already", report.to)));
         }
         self.check_pause()?;
-        self.ground.plan(report.strategy, Kind::Deploy, &report.to)?;
+        let otherwise = Otherwise { strategy: report.strategy, migration: report.migration };
+        self.ground.plan(otherwise, Kind::Deploy, &report.to)?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::control::api::{
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
-use crate::model::deployment::Say;
+use crate::model::deployment::{Otherwise, Say};
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, SlotState};
 use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName, Timestamp};
@@ -85,7 +85,7 @@ impl<U: UnitControl> Service for Registry<U> {
         });
         let waits = |slot: &SlotName| view.waiting.iter().find(|item| item.what == slot.to_string());
         let shown = |entry: &Entry| {
-            let info = info(&view.store, entry, &links);
+            let info = info(&view, entry, &links);
             SlotInfo { waits: waits(&info.slot).map(|item| item.reason.clone()), ..info }
         };
         Ok(entries.iter().map(shown).collect())
@@ -97,7 +97,7 @@ impl<U: UnitControl> Service for Registry<U> {
         let entry = view.store.slot(slot).ok_or_else(|| {
             ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")).next(format!("slotctl list {app}"))
         })?;
-        let info = info(&view.store, &entry, &links);
+        let info = info(&view, &entry, &links);
         let record = match &entry.stored {
             Stored::Slot(record) => Some((**record).clone()),
             Stored::Refused(_) | Stored::Damaged(_) => None,
@@ -116,7 +116,8 @@ impl<U: UnitControl> Service for Registry<U> {
     }
 
     async fn plan(&self, app: &AppName, slot: &SlotName, query: PlanQuery) -> Result<Planned, ApiError> {
-        planned(app, &self.view(app).await?, slot, query.strategy)
+        let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
+        planned(app, &self.view(app).await?, slot, otherwise)
     }
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
@@ -294,7 +295,8 @@ impl<U: UnitControl> Service for Registry<U> {
     }
 }
 
-fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
+fn info(view: &View, entry: &Entry, links: &Links) -> SlotInfo {
+    let store = &view.store;
     let slot = entry.name.clone();
     let (current, fallback) = (links.current.slot(), links.fallback.slot());
     let state = match (&entry.stored, &entry.quarantine) {
@@ -322,6 +324,8 @@ fn info(store: &SlotStore, entry: &Entry, links: &Links) -> SlotInfo {
         fallback: fallback == Some(&slot),
         pinned: pin_of(store, entry),
         waits: None,
+        // One that can't be told is refused when it is asked for.
+        barred: store.barred_by(&slot, view.settings.versions).ok().flatten().map(|broken| broken.slot),
         slot,
         state,
         artifact,

@@ -7,6 +7,7 @@ use crate::config::chosen::Chosen;
 use crate::config::{AppSettings, keys};
 use crate::control::api::{Accepted, ApiError, RedeployRequest, SetAnswer, SetRequest};
 use crate::control::service::Caller;
+use crate::model::deployment::Otherwise;
 use crate::model::setting::Said;
 use crate::model::{Class, Fault, Layout, Timestamp};
 use crate::units::UnitControl;
@@ -46,13 +47,16 @@ impl<U: UnitControl> App<U> {
         match (was_automatic, is_automatic) {
             // Elsewhere it goes live by itself as soon as that is allowed.
             (false, true) if !waits.is_empty() && self.check_idle().is_ok() && !self.rests() => {
-                let request = RedeployRequest { strategy: None, message };
+                let request = RedeployRequest { message, ..Default::default() };
                 answer.deployment = id_of(self.deploy_staged(request, caller).await?.accepted);
             }
             (true, false) => self.leave_what_comes_by_itself(&format!("set to be deployed by hand by {}", caller.name)),
             (_, true) if class == Class::NewSlot => {
                 if let Some(current) = self.ground.current() {
-                    self.choose_for(&caller.name, Some(Brought { slot: &current, message, strategy: None }));
+                    self.choose_for(
+                        &caller.name,
+                        Some(Brought { slot: &current, message, otherwise: Otherwise::default() }),
+                    );
                     answer.deployment = self.queued.as_ref().map(|wanted| wanted.report.id.clone());
                     self.promise_queued();
                 }

@@ -16,7 +16,7 @@ use crate::config::origins::Origin;
 use crate::control::api::{Accepted, ApiError, Change, DeployedStaged, RedeployRequest, Staged, StagedWhat};
 use crate::control::service::Caller;
 use crate::durable::{read_json, write_json};
-use crate::model::deployment::Kind;
+use crate::model::deployment::{Kind, Otherwise};
 use crate::model::setting::{Said, Used};
 use crate::model::slot::SlotRecord;
 use crate::model::{Class, Code, Fault, SlotName, Timestamp};
@@ -175,7 +175,7 @@ impl<U: UnitControl> App<U> {
         request: RedeployRequest,
         caller: &Caller,
     ) -> Result<DeployedStaged, ApiError> {
-        let RedeployRequest { strategy, message } = request;
+        let RedeployRequest { strategy, migration, message } = request;
         self.check_settings()?;
         let staged = self.staged()?;
         let current = self.ground.current();
@@ -193,21 +193,21 @@ impl<U: UnitControl> App<U> {
             slot = self.again(&slot, caller, message.clone())?;
         }
         self.check_target(&slot, false)?;
-        let accepted = self.accept(Kind::Deploy, slot, caller, message, strategy).await?;
+        let accepted = self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }).await?;
         Ok(DeployedStaged { staged, accepted })
     }
 
     /// Deploys what is live once more, as it is: another slot of the same files, environment and units.
     pub(super) async fn redeploy(&mut self, request: RedeployRequest, caller: &Caller) -> Result<Accepted, ApiError> {
-        let RedeployRequest { strategy, message } = request;
+        let RedeployRequest { strategy, migration, message } = request;
         self.check_settings()?;
         let current = self.ground.current().ok_or_else(|| self.nothing_is_live())?;
         self.check_pause()?;
         self.check_freeze(None)?;
         self.admit(Verb::Redeploy)?;
-        self.ground.plan(strategy, Kind::Deploy, &current)?;
+        self.ground.plan(Otherwise { strategy, migration }, Kind::Deploy, &current)?;
         let slot = self.again(&current, caller, message.clone())?;
-        self.accept(Kind::Deploy, slot, caller, message, strategy).await
+        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }).await
     }
 
     fn again(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, Fault> {

@@ -39,11 +39,18 @@ impl<U: UnitControl> Registry<U> {
             let first = fault.message.lines().next().unwrap_or_default();
             format!("its settings are those from before its file broke: {first} (slotctl check {app})")
         });
+        let fallback = links.as_ref().and_then(|links| slot(&links.fallback));
+        let barred = fallback.as_ref().and_then(|fallback| {
+            let by = view.store.barred_by(fallback, view.settings.versions).ok()??.slot;
+            Some(format!(
+                "the data has had the form of {by} since, which {fallback} doesn't know: going back needs --force"
+            ))
+        });
         AppStatus {
             app: app.clone(),
             state,
             current,
-            fallback: links.as_ref().and_then(|links| slot(&links.fallback)),
+            fallback,
             deploy: deploy_mode(view.settings.deploy).to_owned(),
             strategy: view.settings.strategy.name.to_string(),
             pinned: view.pinned.clone(),
@@ -54,7 +61,14 @@ impl<U: UnitControl> Registry<U> {
             last: view.last.clone(),
             waiting: view.waiting.clone(),
             refused: view.refused.clone(),
-            notes: view.problem.iter().map(ToString::to_string).chain(broken).chain(view.notes.clone()).collect(),
+            notes: view
+                .problem
+                .iter()
+                .map(ToString::to_string)
+                .chain(broken)
+                .chain(barred)
+                .chain(view.notes.clone())
+                .collect(),
         }
     }
 

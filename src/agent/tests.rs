@@ -27,7 +27,7 @@ use crate::deployment::site::{Site, artifact, slot};
 use crate::deployment::stage::{Live, Stage};
 use crate::history::History;
 use crate::inbox::WatchHub;
-use crate::model::deployment::{Blame, Ended, Kind};
+use crate::model::deployment::{Blame, Ended, Kind, Otherwise};
 use crate::model::{Code, Fault, Link, Outcome, Report, StrategyName, Timestamp};
 use crate::units::fake::FakeUnits;
 
@@ -84,14 +84,28 @@ impl Lively<'_> {
     }
 
     async fn activate(&self, version: &str) -> Result<Accepted, ApiError> {
-        let request = ActivateRequest { slot: slot(version), message: None, force: false, strategy: None, at: None };
+        let request = ActivateRequest {
+            slot: slot(version),
+            message: None,
+            force: false,
+            strategy: None,
+            migration: None,
+            at: None,
+        };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
     }
 
     async fn upload(&self, file: &str, bytes: &[u8]) -> (Result<Uploaded, ApiError>, PathBuf) {
         let path = self.site.layout().spool().join("uploaded");
         std::fs::write(&path, bytes).expect("written");
-        let query = UploadQuery { file: file.into(), version: None, message: None, sha256: None, strategy: None };
+        let query = UploadQuery {
+            file: file.into(),
+            version: None,
+            message: None,
+            sha256: None,
+            strategy: None,
+            migration: None,
+        };
         (self.ask(|answer| Ask::Upload(path.clone(), query, ann(), answer)).await, path)
     }
 
@@ -232,7 +246,10 @@ async fn when_the_cause_is_gone_the_next_try_goes_live() {
     site.units.unit("web@2").start_is_denied();
     let mut app = still(&site);
     let strategy = Some(StrategyName::StopStart);
-    app.choose_for("ann", Some(Brought { slot: &slot("2"), message: None, strategy }));
+    app.choose_for(
+        "ann",
+        Some(Brought { slot: &slot("2"), message: None, otherwise: Otherwise { strategy, migration: None } }),
+    );
     rest(&mut app).await;
     assert_eq!(outcome(app.last.as_ref()), Some((Outcome::RolledBack, Some(Code::UnitControl))));
     app.retry();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::*;
-use crate::deployment::sim::{facts_by, side, stages};
+use crate::deployment::sim::{facts_by, hooked, side, stages};
 use crate::model::{Code, Exit, Numbers, State};
 
 const HEAD: &str = "# Verbs and states
@@ -59,7 +59,8 @@ fn cell(verb: Verb, standings: &[Standing<'_>], notes: &mut Vec<(Refused, Code)>
 
 fn table() -> String {
     let facts = |confirm| {
-        let mut facts = facts_by(Some(side("1", 2)), side("2", 2), Numbers { max_surge: 1, max_unavailable: 0 });
+        let numbers = Numbers { max_surge: 1, max_unavailable: 0 };
+        let mut facts = hooked(facts_by(Some(side("1", 2)), side("2", 2), numbers));
         facts.plan.confirm = confirm;
         facts
     };

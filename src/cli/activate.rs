@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::control::api::{Accepted, ActivateRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest};
 use crate::model::deployment::Say;
-use crate::model::{AppName, Exit, SlotName, StrategyName, Template, Timestamp};
+use crate::model::{AppName, Exit, Migration, SlotName, StrategyName, Template, Timestamp};
 
 use super::ending::{During, Ending, Failure};
 use super::text::{plain, span, stamp};
@@ -27,12 +27,15 @@ pub struct ActivateArgs {
     /// it back
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     at: Option<Timestamp>,
-    /// Also if it is quarantined, or the app frozen
+    /// Also if it is quarantined, barred by a breaking migration since, or the app frozen
     #[arg(long)]
     force: bool,
     /// Another strategy than the app's, for this deployment alone: stop-start, blue-green or rolling
     #[arg(long, value_name = "NAME")]
     strategy: Option<StrategyName>,
+    /// What it does to the data, whatever its release says: none, compatible or breaking
+    #[arg(long, value_name = "WORD")]
+    migration: Option<Migration>,
 }
 
 /// `slotctl rollback`.
@@ -49,7 +52,7 @@ pub struct RollbackArgs {
     /// Don't wait for the end
     #[arg(long)]
     no_wait: bool,
-    /// Also to a quarantined slot
+    /// Also to a slot that is quarantined, or barred by a breaking migration since
     #[arg(long)]
     force: bool,
 }
@@ -101,9 +104,9 @@ pub struct ScaleArgs {
 
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let ActivateArgs { app, version, message, no_wait, at, force, strategy } = args;
+    let ActivateArgs { app, version, message, no_wait, at, force, strategy, migration } = args;
     let step = format!("activate {app} {version}");
-    let request = ActivateRequest { slot: version, message, force, strategy, at };
+    let request = ActivateRequest { slot: version, message, force, strategy, migration, at };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }

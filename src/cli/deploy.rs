@@ -13,14 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::ReaderStream;
 
 use crate::control::api::{ApiError, Uploaded};
-use crate::model::{AppName, Code, Exit, StrategyName, Version};
+use crate::model::{AppName, Code, Exit, Migration, StrategyName, Version};
 
-use super::Context;
 use super::client::{Body, encoded};
 use super::ending::{During, Ending, Failure};
 use super::output::Output;
 use super::text::{plain, quoted};
-use super::wait;
+use super::{Context, wait};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -46,6 +45,9 @@ pub struct Args {
     /// By another strategy than the app's: stop-start, blue-green or rolling
     #[arg(long, value_name = "NAME")]
     strategy: Option<StrategyName>,
+    /// What it does to the data, whatever the release says: none, compatible or breaking
+    #[arg(long, value_name = "WORD")]
+    migration: Option<Migration>,
     /// Don't wait for the end; the slot is there when this returns
     #[arg(long)]
     no_wait: bool,
@@ -61,6 +63,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
         ("version", args.version.as_ref().map(Version::as_str)),
         ("message", args.message.as_deref()),
         ("strategy", args.strategy.map(StrategyName::as_str)),
+        ("migration", args.migration.map(Migration::as_str)),
     ] {
         if let Some(value) = value {
             path = format!("{path}&{key}={}", encoded(value));

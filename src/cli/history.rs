@@ -46,6 +46,12 @@ pub async fn run(Args { app, limit, measured }: Args, context: &Context<'_>) -> 
     Ok(Exit::Ok.into())
 }
 
+/// What it did to the data, if that was something.
+pub(super) fn data(report: &Report) -> String {
+    let migration = report.migration.filter(|migration| !migration.is_none());
+    migration.map(|migration| format!(", {migration}")).unwrap_or_default()
+}
+
 fn row(report: &Report, now: Timestamp) -> Vec<String> {
     let (result, took) = match &report.ended {
         Some(ended) => {
@@ -56,7 +62,7 @@ fn row(report: &Report, now: Timestamp) -> Vec<String> {
     };
     vec![
         report.id.to_string(),
-        format!("{} {}", verb(report.kind), report.to),
+        format!("{} {}{}", verb(report.kind), report.to, data(report)),
         name(report.from.as_ref()),
         result,
         brief_or_nothing(report.measured.ready_ms),

@@ -47,6 +47,7 @@ fn facts(detail: &SlotDetail, now: Timestamp) -> Vec<(&'static str, String)> {
     add("message", info.message.clone());
     add("fallback", info.fallback.then(|| "yes".to_owned()));
     add("pinned", info.pinned.as_ref().map(|pin| pin_text(pin, now)));
+    add("barred", info.barred.as_ref().map(|by| format!("the data has had the form of {by} since")));
     add("artifact", info.artifact.map(|digest| format!("{digest}, {}", size(info.bytes))));
     if let SlotState::Waiting { reason } = &info.state {
         add("waits for", Some(reason.clone()));
@@ -66,6 +67,7 @@ fn facts(detail: &SlotDetail, now: Timestamp) -> Vec<(&'static str, String)> {
         ] {
             add(label, value.clone());
         }
+        add("migration", Some(release.migration).filter(|it| !it.is_none()).map(|it| it.to_string()));
         for (key, value) in &record.env {
             add("env", Some(format!("{key}={value}")));
         }

@@ -31,6 +31,7 @@ pub async fn run(Args { app }: Args, context: &Context<'_>) -> Result<Ending, Fa
 fn row(info: &SlotInfo, now: Timestamp) -> Vec<String> {
     let fallback = if info.fallback { ", fallback" } else { "" };
     let pinned = if info.pinned.is_some() { ", pinned" } else { "" };
+    let barred = if info.barred.is_some() { ", barred" } else { "" };
     let note = match &info.state {
         SlotState::Waiting { reason } => reason.clone(),
         SlotState::Failed { fault, .. } => fault.to_string(),
@@ -38,7 +39,7 @@ fn row(info: &SlotInfo, now: Timestamp) -> Vec<String> {
     };
     vec![
         info.slot.to_string(),
-        format!("{}{fallback}{pinned}", info.state.word()),
+        format!("{}{fallback}{pinned}{barred}", info.state.word()),
         ago(info.created, now),
         size(info.bytes),
         plain(&info.by),

@@ -1,7 +1,7 @@
 //! `plan`: what a deployment would do, and whether it can be.
 
 use crate::control::api::{Planned, PlannedBatch, PlannedContract, PlannedUnit};
-use crate::model::{AppName, Exit, SlotName, StrategyName, UnitName};
+use crate::model::{AppName, Exit, HookPoint, Migration, SlotName, StrategyName, UnitName};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
@@ -19,11 +19,16 @@ pub struct Args {
     /// By another strategy than the app's: stop-start, blue-green or rolling
     #[arg(long, value_name = "NAME")]
     strategy: Option<StrategyName>,
+    /// With another word for what it does to the data: none, compatible or breaking
+    #[arg(long, value_name = "WORD")]
+    migration: Option<Migration>,
 }
 
 /// What it would do, a step a line.
-pub async fn run(Args { app, version, strategy }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
-    let query = strategy.map(|strategy| format!("?strategy={strategy}")).unwrap_or_default();
+pub async fn run(Args { app, version, strategy, migration }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+    let words = [strategy.map(|it| format!("strategy={it}")), migration.map(|it| format!("migration={it}"))];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    let query = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
     let path = format!("/v1/apps/{app}/plan/{}{query}", version.encoded());
     let planned: Planned = context.client.get(&path).await.during(format!("plan {app} {version}"))?;
     let out = context.out;
@@ -50,6 +55,13 @@ fn lines(planned: &Planned) -> Vec<String> {
     if unchanged || planned.batches.is_empty() {
         return lines;
     }
+    let hooks = |points: &[HookPoint]| {
+        let of = planned.hooks.iter().filter(|hook| points.contains(&hook.at));
+        of.map(|hook| format!("{}, {}", hook.unit, hook_text(hook.at))).collect::<Vec<_>>()
+    };
+    lines_of_data(planned).into_iter().for_each(|line| add("data", line));
+    let first = [HookPoint::Preflight, HookPoint::Snapshot, HookPoint::Deploy];
+    hooks(&first).into_iter().for_each(|hook| add("hook", hook));
     for (n, batch) in planned.batches.iter().enumerate() {
         add(&format!("batch {}", n + 1), batch_text(batch));
         if planned.pause_after == Some(n as u64 + 1) {
@@ -72,7 +84,32 @@ fn lines(planned: &Planned) -> Vec<String> {
     if planned.from.is_some() {
         add("then", "what is left of the old slot drains and stops".to_owned());
     }
+    hooks(&[HookPoint::PostDeploy, HookPoint::Restore]).into_iter().for_each(|hook| add("hook", hook));
     lines
+}
+
+/// What becomes of the data, and of who knows its old form only.
+fn lines_of_data(planned: &Planned) -> Vec<String> {
+    match planned.migration {
+        Migration::None => Vec::new(),
+        Migration::Compatible => vec!["compatible migration: older slots go on working".to_owned()],
+        Migration::Breaking => vec![
+            "breaking migration: the old slot stops first, whatever the strategy".to_owned(),
+            format!("afterwards slots below {} are barred, unless forced", planned.to),
+        ],
+    }
+}
+
+fn hook_text(at: HookPoint) -> &'static str {
+    match at {
+        HookPoint::Preflight => "preflight: before anything is touched; if it fails, nothing is",
+        HookPoint::Deploy => "deploy: once, before the first new instance starts; if it fails, slotd goes back",
+        HookPoint::Snapshot => "snapshot: once, when the old slot has stopped; if it fails, slotd goes back",
+        HookPoint::Restore => {
+            "restore: only on the way back, once `deploy` may have begun and before the old slot starts"
+        }
+        HookPoint::PostDeploy => "post_deploy: once the new slot is live for good; if it fails, it is told",
+    }
 }
 
 fn unit_text(unit: &PlannedUnit) -> String {

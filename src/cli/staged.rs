@@ -1,7 +1,7 @@
 //! `staged`, `deploy-staged` and `redeploy`: what waits for an operator, and what brings it live.
 
 use crate::control::api::{Accepted, DeployedStaged, RedeployRequest, Staged, StagedWhat};
-use crate::model::{AppName, Exit, StrategyName, Timestamp};
+use crate::model::{AppName, Exit, Migration, StrategyName, Timestamp};
 
 use super::Context;
 use super::activate::see_through;
@@ -23,6 +23,9 @@ pub struct RedeployArgs {
     /// Another strategy than the app's, for this deployment alone: stop-start, blue-green or rolling
     #[arg(long, value_name = "NAME")]
     strategy: Option<StrategyName>,
+    /// What it does to the data, whatever the release says: none, compatible or breaking
+    #[arg(long, value_name = "WORD")]
+    migration: Option<Migration>,
     /// Kept with the deployment
     #[arg(short, long)]
     message: Option<String>,
@@ -47,8 +50,8 @@ pub async fn staged(StagedArgs { app }: StagedArgs, context: &Context<'_>) -> Re
 
 /// Brings it live.
 pub async fn deploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let RedeployArgs { app, strategy, message, no_wait } = args;
-    let request = RedeployRequest { strategy, message };
+    let RedeployArgs { app, strategy, migration, message, no_wait } = args;
+    let request = RedeployRequest { strategy, migration, message };
     let path = format!("/v1/apps/{app}/deploy-staged");
     let answer: DeployedStaged =
         context.client.post_json(&path, &request).await.during(format!("deploy-staged {app}"))?;
@@ -67,8 +70,8 @@ pub async fn deploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending,
 
 /// Deploys what is live once more.
 pub async fn redeploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let RedeployArgs { app, strategy, message, no_wait } = args;
-    let request = RedeployRequest { strategy, message };
+    let RedeployArgs { app, strategy, migration, message, no_wait } = args;
+    let request = RedeployRequest { strategy, migration, message };
     let accepted: Accepted = context
         .client
         .post_json(&format!("/v1/apps/{app}/redeploy"), &request)

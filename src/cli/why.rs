@@ -8,6 +8,7 @@ use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Ou
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
+use super::history::data;
 use super::measured::sentence;
 use super::output::field_line;
 use super::status::{headline, restore, under_way};
@@ -127,7 +128,7 @@ fn brief(report: &Report) -> Vec<String> {
 fn title(report: &Report) -> String {
     let over = report.from.as_ref().map(|from| format!(" over {from}")).unwrap_or_default();
     let result = report.ended.as_ref().map_or(report.state.as_str(), |ended| ended.outcome.as_str());
-    format!("{}: {} {}{over}: {result}", report.id, verb(report.kind), report.to)
+    format!("{}: {} {}{over}{}: {result}", report.id, verb(report.kind), report.to, data(report))
 }
 
 /// Why a deployment ended as it did, or where it stands, with so many lines of the journal.
@@ -141,9 +142,11 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
         (None, Some(phase)) => lines.push(field("ended in", phase.to_string())),
         (None, None) => {}
     }
-    if let Some(fault) = report.ended.as_ref().and_then(|ended| ended.fault.as_ref()) {
-        lines.push(field("cause", plain(&fault.to_string())));
-        lines.extend(evidence_lines(fault, journal));
+    if let Some(ended) = &report.ended {
+        // What is live may have a hook behind it that failed.
+        let fault = ended.fault.as_ref().or_else(|| failed_step(report)?.fault.as_ref());
+        lines.extend(fault.map(|fault| field("cause", plain(&fault.to_string()))));
+        lines.extend(fault.into_iter().flat_map(|fault| evidence_lines(fault, journal)));
     }
     if let Some(ended) = &report.ended {
         lines.push(field("slotd", deed(report, ended)));
@@ -243,7 +246,9 @@ fn scheduled_text(report: &Report, at: Timestamp) -> String {
 
 /// What slotd did about it.
 fn deed(report: &Report, ended: &Ended) -> String {
-    let began = report.steps.iter().any(|step| !matches!(step.state, State::Queued | State::Preparing));
+    // On the way back from where nothing was touched nothing is.
+    let untouched = |state| matches!(state, State::Queued | State::Preparing | State::Reverting | State::Post);
+    let began = report.steps.iter().any(|step| !untouched(step.state));
     match (ended.outcome, &report.from) {
         (Outcome::Done, _) => format!("made {} live", report.to),
         (Outcome::RolledBack, Some(from)) => format!("returned to {from}, which serves as before"),

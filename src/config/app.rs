@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::time::duration_text;
-use crate::model::{AppName, Retention, Template, UnitName, VersionOrder};
+use crate::model::{AppName, Hooks, Retention, Template, UnitName, VersionOrder};
 
 use super::origins::Origins;
 use super::pattern::Pattern;
@@ -42,6 +42,8 @@ pub struct AppSettings {
     pub proof: Proof,
     /// How the new slot is watched after the switch.
     pub soak: Soak,
+    /// What is run for a candidate at which point of its deployment.
+    pub hooks: Hooks,
     /// Which slots are kept beside `current` and `fallback`.
     pub retention: Retention,
     /// The environment of a slot; a change holds for slots that are published from then on.

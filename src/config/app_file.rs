@@ -11,7 +11,7 @@ use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::origins::Origins;
 use super::pattern::Pattern;
-use super::{outside, probe, route, sections};
+use super::{hooks, outside, probe, route, sections};
 
 /// Most units of one app.
 const MAX_UNITS: usize = 16;
@@ -29,10 +29,9 @@ const RESERVED_ENV: [&str; 4] = ["PORT", "HEALTH_SOCKET", "NOTIFY_SOCKET", "INVO
 const RESERVED_ENV_PREFIXES: [&str; 2] = ["SLOTD_", "LISTEN_"];
 
 /// Features that the design has and this version hasn't, and what holds instead.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("require_signature", "artifacts are accepted unsigned; a `.sha256` beside one is checked"),
     ("build", "artifacts are taken as they are"),
-    ("hook", "let the template's ExecStartPre= do it"),
     ("task", "start the unit with systemctl"),
     ("dedup", "trees are shared by slots of the same bytes only"),
 ];
@@ -78,6 +77,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     let soak = route::soak(top);
     let route = route::route(top);
     let outside = outside::read(top).or_else(|| outside::assumed(&route, first));
+    let hooks = hooks::read(top, &units);
     let wish = Wish { route: &route, strategy: &strategy, units: &units, probes: first, soak: &soak };
     for refusal in wish.refusals() {
         let soak = top.section("soak");
@@ -101,6 +101,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         probes,
         proof: sections::proof(top, defaults.proof),
         soak,
+        hooks,
         retention: sections::retention(top, defaults.retention),
         env: env(top),
         crash_loop: sections::crash_loop(top, defaults.crash_loop),
@@ -162,8 +163,7 @@ fn unit(section: &Section<'_>, before: &[Unit]) -> Option<Unit> {
             return None;
         }
     };
-    if let Some(prefix) = RESERVED_UNITS.iter().find(|prefix| name.starts_with(**prefix)) {
-        let message = format!("an app's template can't begin with {prefix:?}: such units belong to the system");
+    if let Some(message) = reserved(&name) {
         section.error(place, message, None);
         return None;
     }
@@ -172,6 +172,12 @@ fn unit(section: &Section<'_>, before: &[Unit]) -> Option<Unit> {
         return None;
     }
     Some(Unit { name: template, instances: sections::to_u32(instances), overlap })
+}
+
+/// Why an app can't have a template of this name.
+pub(super) fn reserved(name: &str) -> Option<String> {
+    let prefix = RESERVED_UNITS.iter().find(|prefix| name.starts_with(**prefix))?;
+    Some(format!("an app's template can't begin with {prefix:?}: such units belong to the system"))
 }
 
 /// The unit whose instances a probe asks: the first, unless it names another one.

@@ -84,7 +84,7 @@ pub fn load_apps(dir: &Path, defaults: &Defaults) -> Apps {
         });
         match loaded {
             Ok(app) => {
-                owners.extend(app.units.iter().map(|unit| (unit.name.clone(), app.name.clone())));
+                owners.extend(templates(&app).map(|template| (template.clone(), app.name.clone())));
                 apps.good.push(app);
             }
             Err(errors) => apps.broken.push(BrokenApp { name: app_name(&file).ok(), file, errors }),
@@ -127,7 +127,12 @@ fn conflicts(file: &Path, app: &AppSettings, owners: &BTreeMap<Template, AppName
         let help = format!("each template belongs to one app: name another one, or take it out of {owner}.toml");
         Some(ConfigError::of_file(Code::ConfigInvalid, file, message, Some(help)))
     };
-    app.units.iter().filter_map(|unit| conflict(&unit.name)).collect()
+    templates(app).filter_map(conflict).collect()
+}
+
+/// All templates that run for an app's slots: two apps may have slots of the same name.
+fn templates(app: &AppSettings) -> impl Iterator<Item = &Template> {
+    app.units.iter().map(|unit| &unit.name).chain(app.hooks.all().map(|(_, template)| template))
 }
 
 /// The file's text, if it is a plain file of sane size that not everybody can write.

@@ -7,12 +7,13 @@ use crate::model::evidence::Fault;
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, Quarantine, SlotRecord, SlotState, UnitCount};
 use crate::model::{
-    AppName, AppState, Code, DeploymentId, Digest, Freeze, SlotName, StrategyName, Template, Timestamp, Version,
+    AppName, AppState, Code, DeploymentId, Digest, Freeze, Migration, SlotName, StrategyName, Timestamp, Version,
 };
 
 mod accepted;
 mod events;
 mod freezes;
+mod orders;
 mod pins;
 mod plan;
 mod settings;
@@ -21,8 +22,9 @@ mod words;
 pub use accepted::Accepted;
 pub use events::{Event, EventKind, EventsQuery, PastEvent, PastQuery};
 pub use freezes::{FreezeRequest, Frozen};
+pub use orders::{ActivateRequest, RollbackRequest, ScaleRequest};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
-pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedRefusal, PlannedUnit};
+pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
 pub use settings::{
     Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,
     Setting, SettingsQuery, Staged, StagedWhat, UnitChange,
@@ -149,6 +151,9 @@ pub struct SlotInfo {
     /// Why it doesn't go live yet, if it would by itself or by somebody's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
+    /// The slot whose breaking migration bars it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<SlotName>,
     /// The packed bytes.
     pub artifact: Option<Digest>,
     /// When it was published or refused.
@@ -182,55 +187,6 @@ pub struct SlotDetail {
     pub tree_path: Option<String>,
 }
 
-/// `POST /v1/apps/APP/activate`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActivateRequest {
-    /// A slot, or a version.
-    pub slot: SlotName,
-    /// Kept with the deployment.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// Also if it is quarantined, or the app frozen.
-    #[serde(default)]
-    pub force: bool,
-    /// Another strategy than the app's, for this deployment alone.
-    #[serde(default)]
-    pub strategy: Option<StrategyName>,
-    /// When; at once unless said.
-    #[serde(default)]
-    pub at: Option<Timestamp>,
-}
-
-/// `POST /v1/apps/APP/rollback`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RollbackRequest {
-    /// Where to; the fallback unless said.
-    #[serde(default)]
-    pub to: Option<SlotName>,
-    /// Kept with the deployment.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// Also to a quarantined slot.
-    #[serde(default)]
-    pub force: bool,
-}
-
-/// `POST /v1/apps/APP/scale`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScaleRequest {
-    /// How many instances there are to be, 1 to 99.
-    pub instances: u32,
-    /// Of which unit; the first unless said.
-    #[serde(default)]
-    pub unit: Option<Template>,
-    /// Kept with the slot and the deployment.
-    #[serde(default)]
-    pub message: Option<String>,
-}
-
 /// Query of `POST /v1/apps/APP/artifacts?file=…`, whose body is the artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -249,6 +205,9 @@ pub struct UploadQuery {
     /// Another strategy than the app's, for the deployment that brings it live.
     #[serde(default)]
     pub strategy: Option<StrategyName>,
+    /// Another word for what it does to the data than its release's, for that deployment.
+    #[serde(default)]
+    pub migration: Option<Migration>,
 }
 
 /// The answer to an upload, once the slot is published.

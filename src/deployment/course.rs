@@ -1,7 +1,7 @@
 //! Which stage follows which while all goes well. Pure.
 
-use crate::model::Outcome;
 use crate::model::deployment::Blame;
+use crate::model::{HookPoint, Outcome};
 
 use super::facts::Facts;
 use super::machine::Observed;
@@ -24,8 +24,16 @@ pub(super) fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
         proved
     };
     Next::Stage(match (stage, observed) {
-        (Stage::Preparing, Observed::Live(live)) => Stage::Starting { live, batch: 0, proved: Runs::new() },
-        (Stage::Preparing, _) => Stage::Starting { live: Live::default(), batch: 0, proved: Runs::new() },
+        (Stage::Preparing, observed) => {
+            let live = if let Observed::Live(live) = observed { live } else { Live::default() };
+            match facts.hook(HookPoint::Deploy).is_some() || facts.is_breaking() {
+                true => Stage::Clearing { live },
+                false => Stage::Starting { live, batch: 0, proved: Runs::new() },
+            }
+        }
+        (Stage::Clearing { live }, _) => hooking(facts, live, &[HookPoint::Snapshot, HookPoint::Deploy]),
+        (Stage::Hooking { live, point: HookPoint::Snapshot, .. }, _) => hooking(facts, live, &[HookPoint::Deploy]),
+        (Stage::Hooking { live, .. }, _) => hooking(facts, live, &[]),
         (Stage::Starting { live, batch, proved }, observed) => {
             Stage::Proving { live, batch, proved, started: seen(Runs::new(), observed) }
         }
@@ -59,9 +67,18 @@ pub(super) fn next(facts: &Facts, stage: Stage, observed: Observed) -> Next {
         }
         (Stage::Draining { proved, soaked: true, .. }, _) => Stage::Post { proved },
         (Stage::Draining { live, batch: None, proved, soaked: false }, _) => soak(facts, live, proved),
-        (stage @ Stage::Post { .. }, _) => return Next::Close(done(&stage)),
+        (Stage::Post { proved }, _) => return after_post(facts, proved, Vec::new()),
+        (stage @ Stage::Telling { .. }, _) => return Next::Close(done(&stage)),
         (Stage::Settling(settling), _) => return Next::Close(settling.ruling),
     })
+}
+
+/// The first of these hooks that there is; behind them the first batch starts.
+fn hooking(facts: &Facts, live: Live, points: &[HookPoint]) -> Stage {
+    match points.iter().find(|point| facts.hook(**point).is_some()) {
+        Some(point) => Stage::Hooking { live, point: *point, begun: false },
+        None => Stage::Starting { live, batch: 0, proved: Runs::new() },
+    }
 }
 
 /// Behind a batch comes the next, and behind the last one the switch.
@@ -89,7 +106,14 @@ fn drain_rest(facts: &Facts, live: Live, proved: Runs) -> Stage {
     }
 }
 
+/// Behind the last work comes the hook that tells of it.
+pub(super) fn after_post(facts: &Facts, proved: Runs, warnings: Vec<String>) -> Next {
+    let told = Stage::Telling { proved, begun: false, warnings };
+    if facts.hook(HookPoint::PostDeploy).is_some() { Next::Stage(told) } else { Next::Close(done(&told)) }
+}
+
 /// How a deployment ends that went well.
 pub(super) fn done(stage: &Stage) -> Ruling {
-    Ruling { outcome: Outcome::Done, fault: None, blame: Blame::Operator, phase: stage.phase(), warnings: Vec::new() }
+    let warnings = if let Stage::Telling { warnings, .. } = stage { warnings.clone() } else { Vec::new() };
+    Ruling { outcome: Outcome::Done, fault: None, blame: Blame::Operator, phase: stage.phase(), warnings }
 }

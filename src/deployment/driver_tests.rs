@@ -64,6 +64,7 @@ fn report() -> Report {
         queued: Timestamp::from_unix_millis(0),
         scheduled: None,
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

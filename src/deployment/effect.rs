@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::model::route::AcceptAt;
-use crate::model::{InstanceName, SlotName, UnitName};
+use crate::model::{HookPoint, InstanceName, SlotName, UnitName};
 use crate::points::named;
 
 use super::facts::{Side, Traffic};
@@ -34,6 +34,10 @@ pub enum Effect {
     Provide(Side, AcceptAt),
     /// See whether the app is up, and ask the live slot's probes.
     AskLive,
+    /// Run a hook to its end.
+    Hook(Hook),
+    /// Stop what runs of these hooks, and forget how they ended.
+    EndHooks(Vec<UnitName>),
     /// Stop these units, in this order.
     Stop(Vec<UnitName>),
     /// Start these units, in this order.
@@ -80,6 +84,17 @@ pub enum Effect {
     Record,
 }
 
+/// A hook to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// At which point.
+    pub point: HookPoint,
+    /// Its unit.
+    pub unit: UnitName,
+    /// It was begun before an interruption: its end is waited for, and it isn't begun again.
+    pub begun: bool,
+}
+
 named! {
     /// The kind of an effect, for crash points and logs.
     Kind {
@@ -92,6 +107,8 @@ named! {
         Verify = "verify",
         Provide = "provide",
         AskLive = "ask-live",
+        Hook = "hook",
+        EndHooks = "end-hooks",
         Stop = "stop",
         Start = "start",
         Prove = "prove",
@@ -130,6 +147,8 @@ impl Effect {
             Effect::Verify(_) => Kind::Verify,
             Effect::Provide(..) => Kind::Provide,
             Effect::AskLive => Kind::AskLive,
+            Effect::Hook(_) => Kind::Hook,
+            Effect::EndHooks(_) => Kind::EndHooks,
             Effect::Stop(_) => Kind::Stop,
             Effect::Start(_) => Kind::Start,
             Effect::Prove(..) => Kind::Prove,
@@ -165,13 +184,14 @@ impl Effect {
     }
 
     /// Whether it may be left half-way when an operator cancels: it only waits or reads, and what it began
-    /// (a start job) the way back stops.
+    /// (a start job, a hook) the way back stops.
     pub fn is_interruptible(&self) -> bool {
         matches!(
             self.kind(),
             Kind::Verify
                 | Kind::Gate
                 | Kind::AskLive
+                | Kind::Hook
                 | Kind::Start
                 | Kind::Prove
                 | Kind::Drain
@@ -197,6 +217,8 @@ impl fmt::Display for Effect {
             Effect::Verify(slot) => write!(f, "verify the files of {slot}"),
             Effect::Provide(side, _) => write!(f, "provide what {} reads", side.slot),
             Effect::AskLive => f.write_str("ask the live slot"),
+            Effect::Hook(hook) => write!(f, "run the {} hook {}", hook.point, hook.unit),
+            Effect::EndHooks(_) => f.write_str("end the hooks"),
             Effect::Stop(units) => write!(f, "stop {}", names(units)),
             Effect::Start(units) => write!(f, "start {}", names(units)),
             Effect::Prove(of, _) => {

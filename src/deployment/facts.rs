@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::Kind;
 use crate::model::slot::UnitCount;
 use crate::model::time::duration_text;
-use crate::model::{DeploymentId, InstanceName, SlotName, StrategyName, UnitName};
+use crate::model::{DeploymentId, HookPoint, Hooks, InstanceName, Migration, SlotName, StrategyName, UnitName};
 
 use super::batches::{Batch, Seat};
 
@@ -73,6 +73,21 @@ pub struct Plan {
     pub soak: Duration,
     /// Whether it goes back at the end of that time unless `confirm` has come.
     pub confirm: bool,
+    /// What is run for the candidate, and when.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// What it does to the data that slots share.
+    #[serde(default)]
+    pub migration: Migration,
+}
+
+/// What a plan is made of beside the app's settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    /// Another strategy than the app's.
+    pub strategy: Option<StrategyName>,
+    /// What the candidate does to the data.
+    pub migration: Migration,
 }
 
 /// Who gets users.
@@ -136,6 +151,21 @@ impl Facts {
     /// The slots that it is about.
     pub fn slots(&self) -> Vec<SlotName> {
         self.from.iter().chain([&self.to]).map(|side| side.slot.clone()).collect()
+    }
+
+    /// The unit of the hook at a point, if there is one.
+    pub fn hook(&self, point: HookPoint) -> Option<UnitName> {
+        self.plan.hooks.at(point).map(|template| template.unit(&self.to.slot.instance(1)))
+    }
+
+    /// The units of all hooks.
+    pub fn hooks(&self) -> Vec<UnitName> {
+        HookPoint::ALL.into_iter().filter_map(|point| self.hook(point)).collect()
+    }
+
+    /// Whether the data doesn't suit side A any more once this is under way.
+    pub fn is_breaking(&self) -> bool {
+        self.plan.migration == Migration::Breaking
     }
 
     /// The batch with this index; an empty one beyond the last.

@@ -4,18 +4,17 @@
 //! next stage begins. A failure, a cancellation and recovery all end in the same stage, [`Stage::Settling`], which
 //! brings everything to one side.
 
-use crate::model::deployment::Blame;
+use crate::model::deployment::{Blame, Say};
 use crate::model::{Code, Fault, Outcome, State};
 
 use crate::routes::Drained;
 
-use super::course::{Next, done, next};
+use super::course::{Next, after_post, next};
 use super::effect::Effect;
 use super::facts::{Facts, Traffic};
 use super::script::{probe_of, script};
 use super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
 use super::words::Refused;
-use crate::model::deployment::Say;
 
 /// A deployment between two events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,13 +166,22 @@ impl Machine {
             }
             (Position::In(stage), Event::Failed(failure)) => {
                 let stage = stage.clone();
-                if self.effect() == Some(&Effect::Retire) {
+                match (stage, self.effect()) {
                     // It is live and proved; a link that can't be moved now is tidied at the next start.
-                    let warning = format!("what it leaves isn't in order yet: {}", failure.fault);
-                    self.close(Ruling { warnings: vec![warning], ..done(&stage) });
-                } else {
-                    let settling = settle(&self.facts, &stage, self.is_linked(), failure);
-                    self.enter(Stage::Settling(settling));
+                    (Stage::Post { proved }, Some(Effect::Retire)) => {
+                        let warning = format!("what it leaves isn't in order yet: {}", failure.fault);
+                        self.go_to(after_post(&self.facts, proved, vec![warning]));
+                    }
+                    // It is live for good: nobody goes back since something couldn't be told.
+                    (Stage::Telling { proved, begun, mut warnings }, _) => {
+                        warnings.push(failure.fault.to_string());
+                        self.position = Position::In(Stage::Telling { proved, begun, warnings });
+                        self.advance(Observed::Nothing);
+                    }
+                    (stage, _) => {
+                        let settling = settle(&self.facts, &stage, self.is_linked(), failure);
+                        self.enter(Stage::Settling(settling));
+                    }
                 }
             }
             (Position::In(stage @ Stage::Soaking { .. }), Event::Done(_))
@@ -266,6 +274,12 @@ impl Machine {
                 settling.serve = false;
                 self.enter(Stage::Settling(settling));
             }
+            // Nothing of A starts on data that isn't its own.
+            Some(Effect::Hook(_)) => {
+                settling.ruling.outcome = Outcome::Stuck;
+                (settling.serve, settling.alternative) = (false, false);
+                self.enter(Stage::Settling(settling));
+            }
             // systemd doesn't answer: nobody can say that no side comes up, so it is tried again.
             Some(Effect::Restore(_)) if failure.fault.code == Code::UnitControl => {
                 self.over(Ruling { outcome: Outcome::Stuck, ..settling.ruling }, true);
@@ -339,8 +353,10 @@ fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settl
     let was_up = stage.live().is_none_or(|live| live.up);
     let serve = touched && !failure.rests && (was_up || to == Target::To);
     // After the switch B had proved itself: if A doesn't come up again, B is better than nothing.
-    let begun = stage.begun(facts);
-    Settling { alternative: to == Target::From && stage.is_proved() && serve, to, serve, begun, ruling }
+    // But not where the data is A's again by then.
+    let (begun, migrated) = (stage.begun(facts), stage.has_migrated(facts));
+    let alternative = to == Target::From && stage.is_proved() && serve && !migrated;
+    Settling { alternative, to, serve, begun, migrated, ruling }
 }
 
 /// If the slot that was or is live fails the very probe that the candidate failed, the environment is at fault.

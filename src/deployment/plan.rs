@@ -8,13 +8,14 @@ use crate::config::contract::{Refusal, Wish};
 use crate::model::deployment::Kind;
 use crate::model::route::AcceptAt;
 use crate::model::slot::UnitCount;
-use crate::model::{Code, Fault, Numbers, StrategyName, Template};
+use crate::model::{Code, Fault, HookPoint, Hooks, Migration, Numbers, StrategyName, Template};
 
-use super::batches::{Mover, row};
-use super::facts::{Plan, Side};
+use super::batches::{Batch, Mover, row};
+use super::facts::{How, Plan, Side};
 
 impl Plan {
-    /// All that the settings wish and the route, the probes or the units can't give. `wish` as in [`Plan::of`].
+    /// All that the settings wish and the route, the probes or the units can't give. `wish`: an operator wants another
+    /// strategy for this deployment alone.
     pub fn refusals(settings: &AppSettings, wish: Option<StrategyName>) -> Vec<Refusal> {
         let wished = Wish {
             route: &settings.route,
@@ -46,42 +47,58 @@ impl Plan {
         }
     }
 
-    /// The plan from `from` to `to`. `wish`: an operator wants another strategy for this deployment alone.
+    /// The plan from `from` to `to`.
     ///
     /// # Errors
     ///
     /// `route.unsupported`, `route.probe_unaddressed`: the strategy wants what the route, the probes or the units can't
-    /// give.
-    pub fn of(
-        settings: &AppSettings,
-        wish: Option<StrategyName>,
-        kind: Kind,
-        from: Option<&Side>,
-        to: &Side,
-    ) -> Result<Plan, Fault> {
-        let (strategy, soak) = (Plan::strategy(settings, wish), settings.soak);
+    /// give. `release.irreversible`: it breaks the data, and nothing restores it.
+    pub fn of(settings: &AppSettings, how: How, kind: Kind, from: Option<&Side>, to: &Side) -> Result<Plan, Fault> {
+        let (strategy, soak) = (Plan::strategy(settings, how.strategy), settings.soak);
         let forward = kind == Kind::Deploy;
-        Plan::check(settings, wish)?;
-        let movers: Vec<Mover> = movers(&strategy, &settings.units, from, to);
+        let brings = forward && brings_a_release(from, to);
+        let migration = if brings { how.migration } else { Migration::None };
+        let breaking = migration == Migration::Breaking;
+        Plan::check(settings, how.strategy)?;
+        if breaking && from.is_some() && settings.hooks.at(HookPoint::Restore).is_none() {
+            let message = format!(
+                "{} breaks the data for what is live, and no hook would restore it on the way back: give the app a \
+                 [hooks] restore, or say --migration compatible if the live slot can go on with that data",
+                to.slot
+            );
+            return Err(Fault::new(Code::ReleaseIrreversible, message));
+        }
+        let mut movers: Vec<Mover> = movers(&strategy, &settings.units, from, to);
+        if breaking {
+            // Nothing old may run while the data changes.
+            movers.iter_mut().for_each(|mover| mover.numbers = Numbers::stop_start(mover.new));
+        }
         let batches = row(&movers);
-        let pause_after = strategy.pause_after.filter(|_| forward && from.is_some());
+        let pause_after = strategy.pause_after.filter(|_| forward && from.is_some() && !breaking);
         let pause_after = pause_after.map(|batches| usize::try_from(batches).unwrap_or(usize::MAX));
         if let Some(after) = pause_after.filter(|after| *after > batches.len()) {
             let message = format!("pause_after = {after}, and there are only {} batches", batches.len());
             return Err(Fault::new(Code::RouteUnsupported, message));
         }
+        let beside = |batch: &Batch| batch.shift || batch.stop_first.is_empty();
+        let runs = |point| match point {
+            HookPoint::Preflight | HookPoint::Deploy | HookPoint::PostDeploy => brings,
+            HookPoint::Snapshot | HookPoint::Restore => breaking,
+        };
         Ok(Plan {
             strategy: strategy.name,
-            overlap: from.is_some() && batches.iter().any(|batch| batch.shift || batch.stop_first.is_empty()),
-            warm: settings.route.contract().warm,
+            overlap: from.is_some() && !breaking && batches.iter().any(beside),
+            warm: settings.route.contract().warm && !breaking,
             starts_quiet: settings.route.accept_variable(AcceptAt::Signal).is_some(),
             batches,
             pause_after,
             weight: strategy.weight.filter(|_| pause_after.is_some()),
-            by_hand: forward && strategy.switch == SwitchMode::Manual,
+            by_hand: forward && !breaking && strategy.switch == SwitchMode::Manual,
             // Going back is to what had proved itself for longer than any soak.
             soak: if forward { soak.time_under(strategy.name) } else { Duration::ZERO },
             confirm: forward && soak.confirm && from.is_some(),
+            hooks: settings.hooks.at_points(runs),
+            migration,
         })
     }
 }
@@ -100,8 +117,16 @@ impl Plan {
             by_hand: false,
             soak: Duration::ZERO,
             confirm: false,
+            hooks: Hooks::default(),
+            migration: Migration::None,
         }
     }
+}
+
+/// Whether `to` is of another release than what is live. One that only has other numbers of instances brings nothing new:
+/// the hooks of its release have run.
+fn brings_a_release(from: Option<&Side>, to: &Side) -> bool {
+    from.is_none_or(|from| from.slot.version != to.slot.version)
 }
 
 /// The units of both sides with their numbers. What the settings don't name any more is replaced at once.

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::model::route::AcceptAt;
-use crate::model::{InstanceName, UnitName};
+use crate::model::{HookPoint, InstanceName, UnitName};
 
-use super::effect::Effect;
+use super::effect::{Effect, Hook};
 use super::facts::{Facts, Side, Traffic, Via};
 use super::stage::{Ruling, Settling, Stage, Target};
 
@@ -24,19 +24,38 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
                 effects.push(Effect::LinkNext);
             }
             let slot = facts.to.slot.clone();
-            effects.extend([
-                Effect::Verify(slot),
-                Effect::Provide(facts.to.clone(), AcceptAt::Signal),
-                Effect::AskLive,
-            ]);
+            effects.extend([Effect::Verify(slot), Effect::Provide(facts.to.clone(), AcceptAt::Signal)]);
+            // It only looks, so a second look after an interruption does no harm.
+            effects.extend(hook(facts, HookPoint::Preflight, false));
+            effects.push(Effect::AskLive);
+        }
+        Stage::Clearing { .. } => {
+            effects.push(Effect::Gate);
+            effects.extend(make_room_for_hooks(facts));
+        }
+        Stage::Hooking { point, begun, .. } => {
+            // Behind a snapshot once more: it took its time, and the data mustn't change under anybody.
+            if *point == HookPoint::Deploy && !begun && facts.hook(HookPoint::Snapshot).is_some() {
+                effects.extend(make_room_for_hooks(facts));
+            }
+            effects.extend(hook(facts, *point, *begun));
+        }
+        Stage::Telling { begun, .. } => {
+            effects.extend(hook(facts, HookPoint::PostDeploy, *begun));
+            if *begun {
+                // Much may have happened while nobody looked.
+                effects.extend([
+                    Effect::Route(Traffic::all(&facts.to)),
+                    Effect::StopOthers(Some(facts.to.clone())),
+                    Effect::Retire,
+                ]);
+            }
         }
         Stage::Starting { batch, .. } => {
+            // The gate and the old instances again: the `deploy` hook may have taken its time.
             effects.push(Effect::Gate);
-            let (index, batch) = (*batch, facts.batch(*batch));
-            if let Some(from) = &facts.from {
-                effects.extend(take_out(from.all_at(&batch.stop_first), facts.traffic_before(index)));
-            }
-            effects.push(Effect::Start(facts.to.units_at(&batch.start)));
+            effects.extend(make_room(facts, *batch));
+            effects.push(Effect::Start(facts.to.units_at(&facts.batch(*batch).start)));
         }
         Stage::Proving { batch, started, .. } => {
             effects.push(Effect::Prove(facts.to.all_at(&facts.batch(*batch).start), started.clone()));
@@ -96,16 +115,27 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     match side {
         Some(side) if settling.serve => {
             effects.extend(returned(facts, settling));
+            effects.extend(end_hooks(facts));
             effects.extend([Effect::Gate, Effect::Provide(side.clone(), AcceptAt::Now)]);
             effects.extend(match (&settling.to, &facts.from) {
+                (Target::From, Some(from)) if settling.migrated => restored(facts, from),
                 (Target::From, Some(from)) => way_back(facts, from, settling.begun),
                 (Target::To, Some(from)) => way_forward(facts, from),
                 _ => alone(side),
             });
             effects.extend([Effect::Route(Traffic::all(side)), Effect::StopOthers(Some(side.clone()))]);
         }
-        Some(side) => effects.extend([Effect::StopOthers(Some(side.clone())), Effect::Point(side.slot.clone())]),
+        Some(side) => {
+            effects.extend(end_hooks(facts));
+            effects.push(Effect::StopOthers(Some(side.clone())));
+            // Whoever starts the app next starts A. Where the data couldn't be restored nobody tries it again.
+            if let (Target::From, true, false) = (&settling.to, settling.migrated, settling.is_lost()) {
+                effects.extend(with_its_data(facts, side));
+            }
+            effects.push(Effect::Point(side.slot.clone()));
+        }
         None => {
+            effects.extend(end_hooks(facts));
             if settling.serve {
                 effects.push(Effect::Gate);
             }
@@ -121,6 +151,46 @@ fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     }
     effects.push(Effect::Judge(settling.ruling.clone()));
     effects
+}
+
+fn hook(facts: &Facts, point: HookPoint, begun: bool) -> Option<Effect> {
+    facts.hook(point).map(|unit| Effect::Hook(Hook { point, unit, begun }))
+}
+
+/// What may still run of them works on what the side needs that is brought up. What restores the data goes on.
+fn end_hooks(facts: &Facts) -> Option<Effect> {
+    let restore = facts.hook(HookPoint::Restore);
+    let hooks: Vec<_> = facts.hooks().into_iter().filter(|unit| Some(unit) != restore.as_ref()).collect();
+    (!hooks.is_empty()).then_some(Effect::EndHooks(hooks))
+}
+
+/// The data as A knows it. A boot in between may have started A; and after an interruption the hook may run a second time.
+fn with_its_data(facts: &Facts, from: &Side) -> Vec<Effect> {
+    let mut effects = stop(from.unit_names());
+    effects.extend(hook(facts, HookPoint::Restore, false));
+    effects
+}
+
+/// Back to A from a breaking migration: nothing new runs any more, the data is restored, and only then A starts.
+fn restored(facts: &Facts, from: &Side) -> Vec<Effect> {
+    let mut effects = take_out(facts.to.instances(), Traffic::of(Vec::new()));
+    effects.extend(with_its_data(facts, from));
+    effects.extend([Effect::Restore(from.unit_names()), Effect::Point(from.slot.clone())]);
+    effects
+}
+
+/// Old instances that make room for a batch.
+fn make_room(facts: &Facts, batch: usize) -> Vec<Effect> {
+    let Some(from) = &facts.from else { return Vec::new() };
+    take_out(from.all_at(&facts.batch(batch).stop_first), facts.traffic_before(batch))
+}
+
+/// All that is old where the data breaks for it; else what the first batch stops.
+fn make_room_for_hooks(facts: &Facts) -> Vec<Effect> {
+    match &facts.from {
+        Some(from) if facts.is_breaking() => take_out(from.instances(), Traffic::of(Vec::new())),
+        _ => make_room(facts, 0),
+    }
 }
 
 /// A side of which nothing is known but what it is: everything else stops first.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::model::deployment::Blame;
-use crate::model::{Code, Fault, Outcome, SlotName};
+use crate::model::{Code, Fault, HookPoint, Outcome, SlotName};
 
 use super::facts::{Facts, Side};
 use super::stage::{Ruling, Settling, Stage, Target};
@@ -25,6 +25,8 @@ pub struct Found {
     pub awake: bool,
     /// Whether every instance that the stage says runs does, under its recorded InvocationID.
     pub runs_hold: bool,
+    /// Whether the hook that the stage is about is known to have begun: it still runs, or it failed.
+    pub hook_begun: bool,
     /// Whether all instances of B run and probe well now.
     pub candidate_well: bool,
 }
@@ -32,13 +34,14 @@ pub struct Found {
 /// Where the deployment goes on: a stage to resume, or the settling to a side.
 pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
     let named = found.current.as_ref().map(|side| &side.slot);
-    let begun = stage.begun(facts);
+    let (begun, migrated) = (stage.begun(facts), stage.has_migrated(facts));
     if let Some(side) = foreign(facts, found) {
         return Stage::Settling(Settling {
             to: Target::Foreign(side.clone()),
             serve: found.awake,
             alternative: false,
             begun,
+            migrated,
             ruling: ruling(
                 stage,
                 Outcome::Superseded,
@@ -73,16 +76,18 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             serve: found.awake,
             alternative: from.is_some(),
             begun,
+            migrated,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
-                _ => Ruling { fault: None, ..verdict(Outcome::Done) },
+                _ => Ruling { fault: None, warnings: untold(facts, stage), ..verdict(Outcome::Done) },
             },
         },
         (false, Some(_)) => Settling {
             to: Target::From,
-            serve: found.awake,
-            alternative: stage.is_proved(),
+            serve: found.awake && !matches!(stage, Stage::Settling(settling) if settling.is_lost()),
+            alternative: stage.is_proved() && !migrated,
             begun,
+            migrated,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 Stage::Preparing => verdict(Outcome::Failed),
@@ -94,6 +99,7 @@ pub fn choose(facts: &Facts, stage: &Stage, found: &Found) -> Stage {
             serve: false,
             alternative: false,
             begun,
+            migrated,
             ruling: match stage {
                 Stage::Settling(settling) => settling.ruling.clone(),
                 _ => verdict(Outcome::Failed),
@@ -115,7 +121,7 @@ fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<
     // Before the gate was started, and where the app rested before, an app that rests says nothing.
     let begins = match stage {
         Stage::Preparing => true,
-        Stage::Starting { live, .. } => !live.up,
+        Stage::Clearing { live } | Stage::Starting { live, .. } => !live.up,
         _ => false,
     };
     if !(found.same_boot && found.runs_hold && (found.awake || begins)) {
@@ -127,6 +133,8 @@ fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<
         Stage::Switching { live, proved, .. } => {
             Some(Stage::Switching { live: live.clone(), proved: proved.clone(), linked })
         }
+        // Of a hook that doesn't run nobody can say whether it did: it may be begun once.
+        stage if stage.hook().is_some() && !found.hook_begun => None,
         // Linked before it was proved is no step of this deployment; the rule below decides.
         stage if linked && !stage.is_linked() => None,
         // Not linked after it was: somebody went back by hand.
@@ -136,8 +144,21 @@ fn resumed(facts: &Facts, stage: &Stage, found: &Found, linked: bool) -> Option<
             proved: proved.clone(),
             left: left.saturating_sub(found.elapsed),
         }),
+        Stage::Hooking { live, point, .. } => Some(Stage::Hooking { live: live.clone(), point: *point, begun: true }),
+        Stage::Telling { proved, warnings, .. } => {
+            Some(Stage::Telling { proved: proved.clone(), begun: true, warnings: warnings.clone() })
+        }
         stage => Some(stage.clone()),
     }
+}
+
+/// The warnings of a deployment that is done, and whose last hook nobody can speak for.
+fn untold(facts: &Facts, stage: &Stage) -> Vec<String> {
+    let Stage::Telling { warnings, .. } = stage else { return Vec::new() };
+    let unknown = facts.hook(HookPoint::PostDeploy).map(|unit| {
+        format!("slotd was interrupted, and whether the post_deploy hook {unit} ran isn't known; it isn't run again")
+    });
+    warnings.iter().cloned().chain(unknown).collect()
 }
 
 /// B is live and was agreed to go back unless somebody confirms it: what is left of that time is still waited for.

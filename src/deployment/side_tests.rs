@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::super::machine::Machine;
-use super::super::sim::{Sim, facts, facts_by, side, stages};
+use super::super::sim::{Sim, breaking, facts, facts_by, hooked, side, stages};
 use super::super::stage::Stage;
 use super::*;
 use crate::model::{Numbers, UnitName};
@@ -153,6 +153,72 @@ fn twice_is_once() {
                     if ended.ruling().map(|ruling| ruling.outcome) != Some(Outcome::Stuck) && host.broken.is_empty() {
                         assert_eq!((&torn.current, &torn.running), (&whole.current, &whole.running), "{case}");
                     }
+                }
+            }
+        }
+    }
+}
+
+/// How often the hook at this point may still begin from `stage` on.
+fn may_begin(stage: &Stage, point: HookPoint) -> usize {
+    let may = match point {
+        HookPoint::Preflight => *stage == Stage::Preparing,
+        HookPoint::Deploy if matches!(stage, Stage::Hooking { point: HookPoint::Snapshot, .. }) => true,
+        HookPoint::Snapshot | HookPoint::Deploy => matches!(stage, Stage::Preparing | Stage::Clearing { .. }),
+        HookPoint::Restore => true,
+        HookPoint::PostDeploy => !matches!(stage, Stage::Telling { .. } | Stage::Settling(_)),
+    };
+    usize::from(may)
+}
+
+/// What may have begun isn't begun again, however often slotd is killed, and nothing of it is left running.
+#[test]
+fn a_hook_begins_once_and_is_never_left_behind() {
+    let surge = Numbers { max_surge: 1, max_unavailable: 0 };
+    let (a, b) = (|| Some(side("1", 1)), || side("2", 1));
+    let plain = [facts(a(), b()), facts_by(a(), b(), surge), facts(None, b())].map(hooked);
+    let breaks = [facts(a(), b()), facts(None, b())].map(breaking);
+    for facts in plain.into_iter().chain(breaks) {
+        let restore = facts.hook(HookPoint::Restore);
+        let a = facts.from.clone();
+        for stage in stages(&facts) {
+            let own = stage.hook().and_then(|point| facts.hook(point));
+            for (host, n) in hosts(&facts).into_iter().zip(0..) {
+                let mut host = host;
+                // It doesn't run, or runs, or has failed.
+                host.hooks.extend(own.clone().filter(|_| n % 3 == 1));
+                host.bad_hooks.extend(own.clone().filter(|_| n % 3 == 2));
+                host.bad_hooks.extend(restore.clone().filter(|_| n % 5 == 4));
+                host.migrated = stage.has_migrated(&facts);
+                let check = |after: &Sim, case: &dyn Fn() -> String| {
+                    assert!(after.hooks.is_empty(), "left running: {}", case());
+                    // What was live before runs on data of its own form alone.
+                    let old = a.iter().flat_map(Side::unit_names).find(|unit| after.running.contains(unit));
+                    let is_over = after.intent.is_none();
+                    assert!(!(is_over && after.migrated && old.is_some()), "{old:?} on other data: {}", case());
+                    for point in HookPoint::ALL {
+                        let Some(unit) = facts.hook(point) else { continue };
+                        let begun = after.hooks_begun.get(&unit).copied().unwrap_or_default();
+                        // A preflight only looks, and the data is restored until it is.
+                        let again = matches!(point, HookPoint::Preflight | HookPoint::Restore)
+                            || begun <= may_begin(&stage, point);
+                        assert!(again, "{point} began {begun} times: {}", case());
+                    }
+                };
+                let mut whole = host.clone();
+                let machine = recover(&mut whole, &stage, true, 300);
+                let case = || format!("{stage:?} on {host:?}, ended {whole:?}");
+                judge(&host, &whole, &machine, &case);
+                check(&whole, &case);
+                // Of the many hosts some are enough to be cut off on, each hook in each of its states among them.
+                for cut in (1..40).take(if n % 11 == 0 { 40 } else { 0 }) {
+                    let mut torn = host.clone();
+                    torn.intent = Some(stage.clone());
+                    let first = recover(&mut torn, &stage, true, cut);
+                    let Some(open) = torn.intent.clone().filter(|_| first.effect().is_some()) else { continue };
+                    // Nothing is cut off in the middle of a hook here: it is over, or was never begun.
+                    recover(&mut torn, &open, true, 200);
+                    check(&torn, &|| format!("{stage:?} on {host:?}, cut after {cut}: {torn:?}"));
                 }
             }
         }

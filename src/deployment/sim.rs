@@ -1,12 +1,14 @@
 //! A host in a few sets, for the tests of machine and recovery: performs effects without I/O.
 #![allow(missing_docs, reason = "for tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::deployment::{Blame, Kind};
 use crate::model::slot::{Phase, UnitCount};
-use crate::model::{Code, DeploymentId, Fault, InstanceName, Numbers, Outcome, SlotName, UnitName};
+use crate::model::{
+    Code, DeploymentId, Fault, HookPoint, InstanceName, Migration, Numbers, Outcome, SlotName, UnitName,
+};
 
 use super::batches::{Mover, row};
 use super::effect::Effect;
@@ -28,6 +30,13 @@ pub struct Sim {
     pub gate: bool,
     /// Slots whose instances don't come up.
     pub broken: BTreeSet<SlotName>,
+    /// Hooks that run, and how often each was begun.
+    pub hooks: BTreeSet<UnitName>,
+    pub hooks_begun: BTreeMap<UnitName, usize>,
+    /// Whether the data has the form of side B alone.
+    pub migrated: bool,
+    /// Hooks that fail.
+    pub bad_hooks: BTreeSet<UnitName>,
     /// The stage that was announced last, while the intent is open.
     pub intent: Option<Stage>,
     /// All that was performed.
@@ -55,6 +64,23 @@ pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
     Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
 }
 
+/// The same with a hook at each point.
+pub fn hooked(mut facts: Facts) -> Facts {
+    let template = |point: HookPoint| format!("web-{point}@").parse().expect("template");
+    let points = HookPoint::ALL
+        .into_iter()
+        .filter(|point| facts.is_breaking() || !matches!(point, HookPoint::Snapshot | HookPoint::Restore));
+    facts.plan.hooks = points.map(|point| (point, template(point))).collect();
+    facts
+}
+
+/// The same, and the candidate breaks the data.
+pub fn breaking(mut facts: Facts) -> Facts {
+    facts.plan.migration = Migration::Breaking;
+    (facts.plan.overlap, facts.plan.warm) = (false, false);
+    hooked(facts)
+}
+
 /// Every stage that an intent for these facts can hold.
 pub fn stages(facts: &Facts) -> Vec<Stage> {
     let live = || Live { up: facts.from.is_some(), failed_probe: None };
@@ -65,6 +91,11 @@ pub fn stages(facts: &Facts) -> Vec<Stage> {
     let proved = runs(&facts.to);
     let left = Duration::from_secs(60);
     let mut stages = vec![Stage::Preparing];
+    if facts.hook(HookPoint::Deploy).is_some() {
+        stages.push(Stage::Clearing { live: live() });
+        let points = [HookPoint::Snapshot, HookPoint::Deploy].into_iter().filter(|point| facts.hook(*point).is_some());
+        stages.extend(points.map(|point| Stage::Hooking { live: live(), point, begun: false }));
+    }
     for (batch, of) in facts.plan.batches.iter().enumerate() {
         let (before, after) = (started(batch), started(batch + 1));
         stages.push(Stage::Starting { live: live(), batch, proved: before.clone() });
@@ -78,6 +109,9 @@ pub fn stages(facts: &Facts) -> Vec<Stage> {
                 Stage::Waiting { live: live(), batch: Some(batch), proved: after },
             ]);
         }
+    }
+    if facts.hook(HookPoint::PostDeploy).is_some() {
+        stages.push(Stage::Telling { proved: proved.clone(), begun: false, warnings: Vec::new() });
     }
     stages.extend([
         Stage::Waiting { live: live(), batch: None, proved: proved.clone() },
@@ -95,7 +129,9 @@ pub fn stages(facts: &Facts) -> Vec<Stage> {
         warnings: Vec::new(),
     };
     let settling = |to, serve, alternative, outcome| {
-        Stage::Settling(Settling { to, serve, alternative, begun: facts.plan.batches.len(), ruling: ruling(outcome) })
+        let (begun, migrated) = (facts.plan.batches.len(), facts.is_breaking());
+        let alternative = alternative && !(migrated && to == Target::From);
+        Stage::Settling(Settling { to, serve, alternative, begun, migrated, ruling: ruling(outcome) })
     };
     match facts.from {
         Some(_) => stages.extend([
@@ -136,6 +172,10 @@ impl Sim {
             running: units,
             gate: true,
             broken: BTreeSet::new(),
+            hooks: BTreeSet::new(),
+            hooks_begun: BTreeMap::new(),
+            bad_hooks: BTreeSet::new(),
+            migrated: false,
             intent: None,
             log: Vec::new(),
             facts,
@@ -152,6 +192,26 @@ impl Sim {
                 let up = self.gate || !self.running.is_empty();
                 return Ok(Observed::Live(Live { up, failed_probe: None }));
             }
+            Effect::Hook(hook) => {
+                match hook.begun {
+                    true => assert!(self.hooks.contains(&hook.unit) || self.bad_hooks.contains(&hook.unit), "{self:?}"),
+                    false => *self.hooks_begun.entry(hook.unit.clone()).or_default() += 1,
+                }
+                self.hooks.remove(&hook.unit);
+                if self.facts.is_breaking() && hook.point == HookPoint::Deploy && !hook.begun {
+                    let old = self.facts.from.iter().flat_map(Side::unit_names).find(|it| self.running.contains(it));
+                    assert_eq!(old, None, "the data changes under it: {self:?}");
+                    self.migrated = true;
+                }
+                if self.bad_hooks.contains(&hook.unit) {
+                    return Err(failure(Code::HookFailed, Blame::Release));
+                }
+                if hook.point == HookPoint::Restore {
+                    assert!(self.running.is_empty(), "the data changes under what runs: {self:?}");
+                    self.migrated = false;
+                }
+            }
+            Effect::EndHooks(units) => self.hooks.retain(|unit| !units.contains(unit)),
             Effect::Stop(units) => self.running.retain(|unit| !units.contains(unit)),
             Effect::Start(units) => {
                 if self.broken.contains(&self.facts.to.slot) {
@@ -258,6 +318,10 @@ impl Sim {
             elapsed: std::time::Duration::ZERO,
             current: self.current.as_ref().map(named),
             awake: self.gate || !self.running.is_empty(),
+            hook_begun: stage
+                .hook()
+                .and_then(|point| self.facts.hook(point))
+                .is_some_and(|unit| self.hooks.contains(&unit) || self.bad_hooks.contains(&unit)),
             runs_hold: stage.runs().keys().all(|unit| self.running.contains(unit)),
             candidate_well: self.is_up(&self.facts.to) && !self.broken.contains(&self.facts.to.slot),
         }

@@ -92,6 +92,12 @@ impl Site {
         self
     }
 
+    /// The same host with these settings before those that tests have, keys without a table included.
+    pub fn set_all(mut self, text: &str) -> Site {
+        self.settings = settings(&format!("deploy = \"manual\"\n{text}\n{SETTINGS}"));
+        self
+    }
+
     /// The same host, on which the highest release goes live by itself.
     pub fn automatic(mut self) -> Site {
         self.settings = settings(SETTINGS);
@@ -137,7 +143,7 @@ impl Site {
         let from = self.store.links().expect("links").current.slot().map(|from| self.side(&from.to_string()));
         let id: DeploymentId = "web-7".parse().expect("an id");
         let to = self.side(to);
-        let plan = Plan::of(&self.settings, None, Kind::Deploy, from.as_ref(), &to).expect("a plan");
+        let plan = Plan::of(&self.settings, Default::default(), Kind::Deploy, from.as_ref(), &to).expect("a plan");
         Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
     }
 
@@ -153,6 +159,7 @@ impl Site {
             queued: Timestamp::from_unix_millis(0),
             scheduled: None,
             strategy: None,
+            migration: None,
             state: State::Queued,
             waiting: None,
             steps: Vec::new(),
@@ -171,7 +178,11 @@ impl Site {
 
     /// Deploys `to` to its end.
     pub async fn deploy(&self, to: &str) -> Driven {
-        let facts = self.facts(to);
+        self.drive(self.facts(to)).await
+    }
+
+    /// Drives a deployment to its end.
+    pub async fn drive(&self, facts: Facts) -> Driven {
         let (report, host) = (self.report(&facts), self.host());
         let (_verbs, mut heard) = mpsc::channel(1);
         host.learn_limits(&facts).await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::Blame;
 use crate::model::slot::Phase;
 use crate::model::time::duration_text;
-use crate::model::{Fault, Outcome, State, UnitName};
+use crate::model::{Fault, HookPoint, Outcome, State, UnitName};
 
 use super::facts::{Facts, Side};
 
@@ -21,6 +21,21 @@ pub type Runs = BTreeMap<UnitName, String>;
 pub enum Stage {
     /// Hold mark, gate, link, files, the live slot's answers.
     Preparing,
+    /// What makes room for the first batch goes, before the hooks; before a breaking migration all that is old.
+    Clearing {
+        /// How the live slot did before.
+        live: Live,
+    },
+    /// The `snapshot` or the `deploy` hook runs, once: from its announcement on it may have begun.
+    Hooking {
+        /// Which.
+        point: HookPoint,
+        /// How the live slot did before.
+        live: Live,
+        /// Whether it has: an interruption lies behind its begin, and it isn't begun a second time.
+        #[serde(default)]
+        begun: bool,
+    },
     /// Old instances stop, new ones start, in batch `batch` (from 0).
     Starting {
         /// How the live slot did before.
@@ -104,6 +119,17 @@ pub enum Stage {
         /// The instances of B.
         proved: Runs,
     },
+    /// B stays, and all is done: the `post_deploy` hook runs, once.
+    Telling {
+        /// The instances of B.
+        proved: Runs,
+        /// As in `Hooking`.
+        #[serde(default)]
+        begun: bool,
+        /// What went wrong before.
+        #[serde(default)]
+        warnings: Vec<String>,
+    },
     /// Everything is brought to one side.
     Settling(Settling),
 }
@@ -119,6 +145,9 @@ pub struct Settling {
     pub begun: usize,
     /// Whether the other side is worth a try if this one doesn't come up.
     pub alternative: bool,
+    /// Whether the data may have a form that side A doesn't know: it is restored before A starts.
+    #[serde(default)]
+    pub migrated: bool,
     /// How the deployment will end, and why.
     pub ruling: Ruling,
 }
@@ -174,18 +203,25 @@ impl Target {
     }
 }
 
+impl Settling {
+    /// Whether the data couldn't be restored for side A, so that nothing may start it.
+    pub fn is_lost(&self) -> bool {
+        self.migrated && self.ruling.outcome == Outcome::Stuck
+    }
+}
+
 impl Stage {
     /// The word that people see.
     pub fn state(&self) -> State {
         match self {
             Stage::Preparing => State::Preparing,
-            Stage::Starting { .. } => State::Starting,
+            Stage::Clearing { .. } | Stage::Hooking { .. } | Stage::Starting { .. } => State::Starting,
             Stage::Proving { .. } => State::Proving,
             Stage::Shifting { .. } | Stage::Switching { .. } => State::Switching,
             Stage::Draining { .. } => State::Draining,
             Stage::Waiting { .. } => State::Waiting,
             Stage::Soaking { .. } | Stage::Reviving { .. } => State::Soaking,
-            Stage::Post { .. } => State::Post,
+            Stage::Post { .. } | Stage::Telling { .. } => State::Post,
             Stage::Settling(_) => State::Reverting,
         }
     }
@@ -194,14 +230,15 @@ impl Stage {
     pub fn phase(&self) -> Phase {
         match self {
             Stage::Preparing => Phase::Processing,
-            Stage::Starting { .. } => Phase::Starting,
+            Stage::Clearing { .. } | Stage::Hooking { .. } | Stage::Starting { .. } => Phase::Starting,
             Stage::Proving { .. } => Phase::Proving,
             Stage::Shifting { .. } | Stage::Waiting { .. } | Stage::Switching { .. } => Phase::Switching,
             Stage::Draining { batch: Some(_), .. } => Phase::Switching,
             Stage::Draining { batch: None, .. }
             | Stage::Soaking { .. }
             | Stage::Reviving { .. }
-            | Stage::Post { .. } => Phase::Soaking,
+            | Stage::Post { .. }
+            | Stage::Telling { .. } => Phase::Soaking,
             Stage::Settling(settling) => settling.ruling.phase,
         }
     }
@@ -209,14 +246,19 @@ impl Stage {
     /// The instances of B that this stage says run.
     pub fn runs(&self) -> Runs {
         match self {
-            Stage::Preparing | Stage::Reviving { .. } | Stage::Settling(_) => Runs::new(),
+            Stage::Preparing
+            | Stage::Clearing { .. }
+            | Stage::Hooking { .. }
+            | Stage::Reviving { .. }
+            | Stage::Settling(_) => Runs::new(),
             Stage::Starting { proved, .. }
             | Stage::Shifting { proved, .. }
             | Stage::Draining { proved, .. }
             | Stage::Waiting { proved, .. }
             | Stage::Switching { proved, .. }
             | Stage::Soaking { proved, .. }
-            | Stage::Post { proved } => proved.clone(),
+            | Stage::Post { proved }
+            | Stage::Telling { proved, .. } => proved.clone(),
             Stage::Proving { proved, started, .. } => {
                 proved.iter().chain(started).map(|(u, i)| (u.clone(), i.clone())).collect()
             }
@@ -227,6 +269,8 @@ impl Stage {
     pub fn begun(&self, facts: &Facts) -> usize {
         match self {
             Stage::Preparing => 0,
+            // What the first batch stops may have gone.
+            Stage::Clearing { .. } | Stage::Hooking { .. } => 1,
             Stage::Starting { batch, .. }
             | Stage::Proving { batch, .. }
             | Stage::Shifting { batch, .. }
@@ -237,7 +281,8 @@ impl Stage {
             | Stage::Switching { .. }
             | Stage::Soaking { .. }
             | Stage::Reviving { .. }
-            | Stage::Post { .. } => facts.plan.batches.len(),
+            | Stage::Post { .. }
+            | Stage::Telling { .. } => facts.plan.batches.len(),
             Stage::Settling(settling) => settling.begun,
         }
     }
@@ -245,11 +290,20 @@ impl Stage {
     /// Whether all of B had proved themselves when this stage was announced.
     pub fn is_proved(&self) -> bool {
         match self {
-            Stage::Preparing | Stage::Starting { .. } | Stage::Proving { .. } | Stage::Shifting { .. } => false,
+            Stage::Preparing
+            | Stage::Clearing { .. }
+            | Stage::Hooking { .. }
+            | Stage::Starting { .. }
+            | Stage::Proving { .. }
+            | Stage::Shifting { .. } => false,
             // What waits for a word doesn't switch without it.
             Stage::Waiting { .. } => false,
             Stage::Draining { batch, .. } => batch.is_none(),
-            Stage::Switching { .. } | Stage::Soaking { .. } | Stage::Reviving { .. } | Stage::Post { .. } => true,
+            Stage::Switching { .. }
+            | Stage::Soaking { .. }
+            | Stage::Reviving { .. }
+            | Stage::Post { .. }
+            | Stage::Telling { .. } => true,
             Stage::Settling(settling) => settling.alternative && settling.to == Target::From,
         }
     }
@@ -258,7 +312,7 @@ impl Stage {
     pub fn is_linked(&self) -> bool {
         match self {
             Stage::Draining { batch, .. } => batch.is_none(),
-            Stage::Soaking { .. } | Stage::Reviving { .. } | Stage::Post { .. } => true,
+            Stage::Soaking { .. } | Stage::Reviving { .. } | Stage::Post { .. } | Stage::Telling { .. } => true,
             _ => false,
         }
     }
@@ -266,7 +320,9 @@ impl Stage {
     /// How the live slot did before, where this stage knows it.
     pub fn live(&self) -> Option<&Live> {
         match self {
-            Stage::Starting { live, .. }
+            Stage::Clearing { live }
+            | Stage::Hooking { live, .. }
+            | Stage::Starting { live, .. }
             | Stage::Proving { live, .. }
             | Stage::Shifting { live, .. }
             | Stage::Draining { live, .. }
@@ -274,7 +330,25 @@ impl Stage {
             | Stage::Switching { live, .. }
             | Stage::Soaking { live, .. }
             | Stage::Reviving { live, .. } => Some(live),
-            Stage::Preparing | Stage::Post { .. } | Stage::Settling(_) => None,
+            Stage::Preparing | Stage::Post { .. } | Stage::Telling { .. } | Stage::Settling(_) => None,
+        }
+    }
+
+    /// Whether a breaking migration may have begun.
+    pub fn has_migrated(&self, facts: &Facts) -> bool {
+        match self {
+            Stage::Preparing | Stage::Clearing { .. } | Stage::Hooking { point: HookPoint::Snapshot, .. } => false,
+            Stage::Settling(settling) => settling.migrated,
+            _ => facts.is_breaking(),
+        }
+    }
+
+    /// The hook that this stage is about, which runs once.
+    pub fn hook(&self) -> Option<HookPoint> {
+        match self {
+            Stage::Hooking { point, .. } => Some(*point),
+            Stage::Telling { .. } => Some(HookPoint::PostDeploy),
+            _ => None,
         }
     }
 }

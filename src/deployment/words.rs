@@ -45,10 +45,12 @@ impl Say {
         use Say::{Cancel, Confirm, Promote};
         match (self, stage) {
             (_, Stage::Settling(_)) => Err(Refused::Reverting),
-            (Cancel, Stage::Post { .. }) => Err(Refused::TooLate),
+            (Cancel, Stage::Post { .. } | Stage::Telling { .. }) => Err(Refused::TooLate),
             (
                 Cancel,
                 Stage::Preparing
+                | Stage::Clearing { .. }
+                | Stage::Hooking { .. }
                 | Stage::Starting { .. }
                 | Stage::Proving { .. }
                 | Stage::Shifting { .. }
@@ -62,6 +64,8 @@ impl Say {
             (
                 Promote,
                 Stage::Preparing
+                | Stage::Clearing { .. }
+                | Stage::Hooking { .. }
                 | Stage::Starting { .. }
                 | Stage::Proving { .. }
                 | Stage::Shifting { .. }
@@ -69,13 +73,16 @@ impl Say {
                 | Stage::Switching { .. }
                 | Stage::Soaking { .. }
                 | Stage::Reviving { .. }
-                | Stage::Post { .. },
+                | Stage::Post { .. }
+                | Stage::Telling { .. },
             ) => Err(Refused::NothingToPromote),
             (Confirm, Stage::Soaking { .. }) if facts.plan.confirm => Ok(()),
             (Confirm, Stage::Reviving { .. }) => Err(Refused::NotYet),
             (
                 Confirm,
                 Stage::Preparing
+                | Stage::Clearing { .. }
+                | Stage::Hooking { .. }
                 | Stage::Starting { .. }
                 | Stage::Proving { .. }
                 | Stage::Shifting { .. }
@@ -83,7 +90,8 @@ impl Say {
                 | Stage::Waiting { .. }
                 | Stage::Switching { .. }
                 | Stage::Soaking { .. }
-                | Stage::Post { .. },
+                | Stage::Post { .. }
+                | Stage::Telling { .. },
             ) => Err(Refused::NothingToConfirm),
         }
     }

@@ -28,6 +28,7 @@ fn report(name: &str, number: u64) -> Report {
         queued: Timestamp::from_unix_millis(1_000 * number),
         scheduled: None,
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

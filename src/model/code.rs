@@ -140,6 +140,10 @@ codes! {
     ReleaseInvalid = "release.invalid", Artifact;
     /// The release failed by its own fault; `activate --force` or `quarantine clear` overrules.
     ReleaseQuarantined = "release.quarantined", Refused;
+    /// The data was migrated since, and the slot is from before; `--force` overrules.
+    ReleaseBarred = "release.barred", Refused;
+    /// The release breaks the data for the slot that is live, and no hook restores it.
+    ReleaseIrreversible = "release.irreversible", Refused;
     /// A header of the archive can be read in two ways.
     ArchiveAmbiguous = "archive.ambiguous", Artifact;
     /// An entry's path leaves the tree or can't stand in one.
@@ -214,6 +218,8 @@ codes! {
     UnitStoppedByOther = "unit.stopped_by_other", Cancelled;
     /// systemd doesn't answer on D-Bus, or refuses slotd.
     UnitControl = "unit.control", Failed;
+    /// A hook failed, or didn't end in time.
+    HookFailed = "hook.failed", RolledBack;
     /// The candidate gave wrong answers up to the deadline.
     ProbeFailed = "probe.failed", RolledBack;
     /// The candidate gave no answer up to the deadline.

@@ -12,7 +12,7 @@ use super::code::Exit;
 use super::evidence::Fault;
 use super::measured::Measured;
 use super::names::{AppName, NameError, SlotName};
-use super::release::Provenance;
+use super::release::{Migration, Provenance};
 use super::strategy::StrategyName;
 use super::time::{Timestamp, duration_text};
 
@@ -157,6 +157,9 @@ pub struct Report {
     /// Another strategy than the app's, for this deployment alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<StrategyName>,
+    /// What it does to the data: by an operator's word, and from its begin on in any case, unless it is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
     /// Where it stands.
     pub state: State,
     /// What it waits for now, and until when at the longest.
@@ -184,6 +187,15 @@ pub struct Said {
     /// Why, in their words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What somebody wants otherwise than the app and its release say, for one deployment alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Otherwise {
+    /// Another strategy.
+    pub strategy: Option<StrategyName>,
+    /// Another word for what it does to the data.
+    pub migration: Option<Migration>,
 }
 
 /// What a deployment waits for.

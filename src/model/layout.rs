@@ -131,6 +131,11 @@ impl Layout {
         self.root().join("last.json")
     }
 
+    /// The breaking migrations that the data has behind it.
+    pub fn breaks(&self) -> PathBuf {
+        self.root().join("breaks.json")
+    }
+
     /// The highest release ever live or tried.
     pub fn mark(&self) -> PathBuf {
         self.root().join("mark.json")

@@ -2,6 +2,9 @@
 //!
 //! Data only, and it can only narrow what the host allows.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::evidence::cut;
@@ -85,4 +88,42 @@ pub enum Migration {
     Compatible,
     /// Older releases don't.
     Breaking,
+}
+
+/// Not a word for a migration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no migration: none, compatible or breaking")]
+pub struct NoMigration(String);
+
+impl Migration {
+    /// All of them.
+    pub const ALL: [Migration; 3] = [Migration::None, Migration::Compatible, Migration::Breaking];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Migration::None => "none",
+            Migration::Compatible => "compatible",
+            Migration::Breaking => "breaking",
+        }
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_none(&self) -> bool {
+        *self == Migration::None
+    }
+}
+
+impl fmt::Display for Migration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Migration {
+    type Err = NoMigration;
+
+    fn from_str(text: &str) -> Result<Self, NoMigration> {
+        Migration::ALL.into_iter().find(|it| it.as_str() == text).ok_or_else(|| NoMigration(text.to_owned()))
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::deployment::DeploymentId;
 use super::digest::Digest;
 use super::evidence::Fault;
 use super::names::{AppName, SlotName, Template};
@@ -102,6 +103,17 @@ pub struct Quarantine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// When it was last live.
+    pub at: Timestamp,
+}
+
+/// An entry of `breaks.json`: a breaking migration of the data that all slots share. Slots of lower versions are barred.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Break {
+    /// The slot that it came with.
+    pub slot: SlotName,
+    /// The deployment that brought it.
+    pub deployment: DeploymentId,
+    /// When.
     pub at: Timestamp,
 }
 

@@ -17,6 +17,7 @@
 //!
 //! The file system is the truth: nothing is remembered between two calls. Nothing here knows what runs.
 
+mod breaks;
 mod compare;
 pub mod env;
 mod error;

@@ -159,6 +159,8 @@ pub struct UnitStatus {
     pub start_limit: Option<Duration>,
     /// The limit on its stop; `None` is none.
     pub stop_limit: Option<Duration>,
+    /// Whether it is done once it has started: a oneshot that doesn't stay active.
+    pub runs_to_end: bool,
     /// Whether its file changed since systemd read it.
     pub need_reload: bool,
     /// Its file and those of its drop-ins, in the order in which they count.

@@ -50,6 +50,7 @@ pub fn queued(number: u64) -> Report {
         queued: Timestamp::now(),
         scheduled: None,
         strategy: None,
+        migration: None,
         state: State::Queued,
         waiting: None,
         steps: vec![],

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[path = "../life/hooks.rs"]
+pub mod hooks;
 pub mod seen;
 
 use std::collections::HashMap;

@@ -1,10 +1,13 @@
 //! What the rows of the life of a release share: an app, and what it says to bad words.
 
+pub mod hooks;
 mod row01;
 mod row03;
+mod row05;
 mod row06;
 mod row07;
 mod row08;
+mod row10;
 mod row13;
 mod row14;
 mod tidy;
@@ -23,10 +26,12 @@ fn refusals() {
     world.live("web", 8080, "1.0.0");
     world.live("web", 8080, "2.0.0");
     row01::row01_refusal(&world);
+    row05::row05_refusal(&world);
     row06::row06_refusal(&world);
     row03::row03_refusal(&world);
     row07::row07_refusal(&world);
     row08::row08_refusal(&world);
+    row10::row10_refusal(&world);
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
 }

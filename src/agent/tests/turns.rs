@@ -19,8 +19,14 @@ async fn asked<T>(app: &mut App<FakeUnits>, ask: impl FnOnce(oneshot::Sender<Res
 
 /// An operator's word for this version; the id that he was told.
 async fn told(app: &mut App<FakeUnits>, version: &str) -> String {
-    let request =
-        ActivateRequest { slot: slot(version), message: Some("now".into()), force: false, strategy: None, at: None };
+    let request = ActivateRequest {
+        slot: slot(version),
+        message: Some("now".into()),
+        force: false,
+        strategy: None,
+        migration: None,
+        at: None,
+    };
     match asked(app, |answer| Ask::Activate(request, ann(), answer)).await {
         Accepted::Deployment { id, .. } => id.to_string(),
         other => panic!("{other:?}"),
@@ -164,7 +170,14 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
     assert!(!site.layout().queued().exists(), "nobody was told");
     let path = site.layout().spool().join("uploaded");
     std::fs::write(&path, artifact("2")).expect("written");
-    let query = UploadQuery { file: "web-2.tar".into(), version: None, message: None, sha256: None, strategy: None };
+    let query = UploadQuery {
+        file: "web-2.tar".into(),
+        version: None,
+        message: None,
+        sha256: None,
+        strategy: None,
+        migration: None,
+    };
     let (answer, mut answered) = oneshot::channel();
     app.asked(Ask::Upload(path, query, ann(), answer)).await;
     app.begin_intake();
@@ -182,7 +195,7 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
 async fn a_higher_release_takes_the_place_of_one_that_was_brought_and_that_is_known_after_a_restart() {
     let site = Site::serving(&["1", "2"]).automatic();
     let mut app = busy(&site);
-    app.choose_for("ann", Some(Brought { slot: &slot("2"), message: None, strategy: None }));
+    app.choose_for("ann", Some(Brought { slot: &slot("2"), message: None, otherwise: Otherwise::default() }));
     site.publish("3");
     let mut app = next_start(&site).await;
     rest(&mut app).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::time::duration_text;
-use crate::model::{AppName, Code, SlotName, StrategyName, Template, UnitName};
+use crate::model::{AppName, Code, HookPoint, Migration, SlotName, StrategyName, Template, UnitName};
 
 /// Query of `GET /v1/apps/APP/plan/SLOT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct PlanQuery {
     /// Another strategy than the app's.
     #[serde(default)]
     pub strategy: Option<StrategyName>,
+    /// Another word for what it does to the data than its release's.
+    #[serde(default)]
+    pub migration: Option<Migration>,
 }
 
 /// What a deployment would do: `GET /v1/apps/APP/plan/SLOT`.
@@ -41,6 +44,12 @@ pub struct Planned {
     /// The share of users, in per cent, that the new instances would have while it waits there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// What it would do to the data.
+    #[serde(default, skip_serializing_if = "Migration::is_none")]
+    pub migration: Migration,
+    /// What would be run for the candidate, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<PlannedHook>,
     /// Whether the switch would wait for `promote`.
     pub by_hand: bool,
     /// For how long the new slot would be watched after the switch.
@@ -63,6 +72,15 @@ pub struct PlannedUnit {
     pub max_surge: u32,
     /// How many fewer may be ready meanwhile.
     pub max_unavailable: u32,
+}
+
+/// A hook in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedHook {
+    /// At which point.
+    pub at: HookPoint,
+    /// Its unit.
+    pub unit: UnitName,
 }
 
 /// A batch in a plan. What is left of the old slot stops once users have moved and the new one has been watched.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::release::Release;
 use crate::model::setting::Said;
-use crate::model::{Class, DeploymentId, SlotName, StrategyName, Timestamp};
+use crate::model::{Class, DeploymentId, Migration, SlotName, StrategyName, Timestamp};
 
 use super::Accepted;
 
@@ -144,6 +144,9 @@ pub struct RedeployRequest {
     /// Another strategy than the app's, for this deployment alone.
     #[serde(default)]
     pub strategy: Option<StrategyName>,
+    /// Another word for what the release does to the data than its own.
+    #[serde(default)]
+    pub migration: Option<Migration>,
     /// Kept with the deployment.
     #[serde(default)]
     pub message: Option<String>,

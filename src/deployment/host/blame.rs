@@ -125,7 +125,7 @@ fn is_about_the_candidate(code: Code) -> bool {
 
 /// Whether systemd gave up before the release's program ran: a resource or a file of the host is missing, or a step of
 /// the unit's own set-up failed. That the program isn't there (203) or its folder (200) is the release's.
-fn is_hosts_fault(status: &UnitStatus) -> bool {
+pub(super) fn is_hosts_fault(status: &UnitStatus) -> bool {
     let set_up = status.exit.as_ref().is_some_and(|exit| {
         exit.contains("(systemd's ") && !exit.contains("(systemd's EXEC)") && !exit.contains("(systemd's CHDIR)")
     });

@@ -6,6 +6,7 @@
 mod blame;
 mod evidence;
 mod gate;
+mod hook;
 mod outside;
 mod records;
 #[cfg(test)]
@@ -79,18 +80,20 @@ pub struct Host<U: UnitControl> {
 }
 
 /// The longest that the app's units may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Limits {
     start: Duration,
     stop: Duration,
     /// How many units both sides have together.
     units: u32,
+    /// Those of the hooks.
+    hooks: Vec<hook::HookLimit>,
 }
 
 impl Default for Limits {
     /// systemd's own defaults, until it has been asked.
     fn default() -> Self {
-        Limits { start: Duration::from_secs(90), stop: Duration::from_secs(90), units: 0 }
+        Limits { start: Duration::from_secs(90), stop: Duration::from_secs(90), units: 0, hooks: Vec::new() }
     }
 }
 
@@ -112,8 +115,8 @@ impl<U: UnitControl> Host<U> {
     }
 
     fn limits(&self) -> Limits {
-        // A poisoned lock still holds two durations.
-        *self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        // A poisoned lock still holds durations.
+        self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     fn set_limits(&self, limits: Limits) {
@@ -155,7 +158,7 @@ impl<U: UnitControl> World for Host<U> {
         match effect {
             Effect::Announce => self.announce(&context).await,
             Effect::Hold => self.hold(&context, self.limit(effect)).await,
-            Effect::CheckUnits => self.check_units(&context.facts.to).await,
+            Effect::CheckUnits => self.check_units(context.facts).await,
             Effect::RaiseMark => self.raise_mark(context.facts).await,
             Effect::Gate => self.start_gate().await,
             Effect::LinkNext => {
@@ -165,6 +168,8 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Verify(slot) => self.verify(slot.clone()).await,
             Effect::Provide(side, accept) => self.provide(side, *accept).await,
             Effect::AskLive => self.ask_live(context.facts).await,
+            Effect::Hook(hook) => self.run_hook(hook).await,
+            Effect::EndHooks(units) => self.end_hooks(units).await,
             Effect::Stop(units) => self.stop_units(units).await,
             Effect::Start(units) => self.start_units(units, true).await,
             Effect::Prove(instances, runs) => self.prove(context.facts, instances, runs).await,
@@ -182,10 +187,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::StopOthers(side) => self.stop_others(context.facts, side.as_ref()).await,
             Effect::Return(to) => self.return_to(context.facts, to).await,
             Effect::Restore(units) => self.start_units(units, false).await,
-            Effect::Point(slot) => {
-                let slot = slot.clone();
-                self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
-            }
+            Effect::Point(slot) => self.point(context.facts, slot, context.ruling).await,
             Effect::Links(slot) => self.tidy_links(context.facts, slot.clone()).await,
             Effect::AskAgain(side) => self.ask_again(side).await,
             Effect::Judge(ruling) => self.judge(&context, ruling.clone()).await,
@@ -201,6 +203,8 @@ impl<U: UnitControl> World for Host<U> {
         let each = |count: usize, limit: Duration| limit * u32::try_from(count.max(1)).unwrap_or(u32::MAX);
         let proof = &self.settings.proof;
         match effect {
+            Effect::Hook(hook) => self.hook_limit(&hook.unit).run,
+            Effect::EndHooks(units) => units.iter().map(|unit| self.hook_limit(unit).stop).sum(),
             Effect::Stop(units) => each(units.len(), limits.stop),
             Effect::Start(units) => each(units.len(), limits.start),
             Effect::Restore(units) => each(units.len(), limits.start),

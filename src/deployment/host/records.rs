@@ -6,10 +6,9 @@ use std::time::Duration;
 use crate::durable;
 use crate::model::hold::Hold;
 use crate::model::route::AcceptAt;
-use crate::model::slot::Quarantine;
-use crate::model::{Blame, Code, Fault, InstanceName, Report, SlotName, State, Timestamp};
-use crate::slots::LinkState;
-use crate::slots::compare;
+use crate::model::slot::{Break, Quarantine};
+use crate::model::{Blame, Code, Fault, InstanceName, Outcome, Report, SlotName, State, Timestamp};
+use crate::slots::{LinkState, compare};
 use crate::units::UnitControl;
 
 use super::super::clock;
@@ -127,8 +126,36 @@ impl<U: UnitControl> Host<U> {
 
     /// Exchanges `current` with the link that names the candidate.
     pub(super) async fn switch(&self, facts: &Facts) -> Result<Observed, Failure> {
-        let slot = facts.to.slot.clone();
-        self.change(move |store| store.ensure_current(&slot).map_err(|error| error.fault())).await
+        self.point(facts, &facts.to.slot, None).await
+    }
+
+    /// Lets `current` name `slot`. The record of a breaking migration goes with it: it is there before the candidate is
+    /// live, and goes once what was live before is so again, unless its data couldn't be restored.
+    pub(super) async fn point(
+        &self,
+        facts: &Facts,
+        slot: &SlotName,
+        ruling: Option<&Ruling>,
+    ) -> Result<Observed, Failure> {
+        let slot = slot.clone();
+        let to_candidate = slot == facts.to.slot;
+        let breaking = facts.is_breaking().then(|| Break {
+            slot: facts.to.slot.clone(),
+            deployment: facts.id.clone(),
+            at: Timestamp::now(),
+        });
+        let is_stuck = ruling.is_some_and(|ruling| ruling.outcome == Outcome::Stuck);
+        self.change(move |store| {
+            let changed = match breaking {
+                Some(new) if to_candidate => store.break_data(new).and_then(|()| store.ensure_current(&slot)),
+                Some(old) if !is_stuck => {
+                    store.ensure_current(&slot).and_then(|()| store.unbreak_data(&old.deployment))
+                }
+                _ => store.ensure_current(&slot),
+            };
+            changed.map_err(|error| error.fault())
+        })
+        .await
     }
 
     /// `next`, which names the slot that was left, over `fallback`. Then a quarantine that an operator overruled is
@@ -136,6 +163,7 @@ impl<U: UnitControl> Host<U> {
     pub(super) async fn retire(&self, facts: &Facts) -> Result<Observed, Failure> {
         let (from, to) = (facts.from.as_ref().map(|side| side.slot.clone()), facts.to.slot.clone());
         let used = self.used(facts).await;
+        let order = self.settings.versions;
         self.change(move |store| {
             if let Err(error) = store.write_used(&to, &used) {
                 // Then nobody can tell what was set otherwise since.
@@ -149,6 +177,8 @@ impl<U: UnitControl> Host<U> {
                 // By then it counts from its publication.
                 tracing::warn!("{}", error.fault());
             }
+            // It was an operator's word that went back behind a migration, and the data suits what is live.
+            store.bar_nothing_above(&to, order).map_err(|error| error.fault())?;
             store.clear_quarantine(&to).map(drop).map_err(|error| error.fault())
         })
         .await

@@ -35,17 +35,19 @@ impl<U: UnitControl> Host<U> {
             stop = stop.max(status.stop_limit.unwrap_or_default() + START_SLACK);
             limits.units += 1;
         }
+        limits.hooks = self.learn_hooks(facts).await;
         self.set_limits(Limits { start, stop, ..limits });
     }
 
     /// Sees that systemd has the units.
-    pub(super) async fn check_units(&self, side: &Side) -> Result<Observed, Failure> {
+    pub(super) async fn check_units(&self, facts: &Facts) -> Result<Observed, Failure> {
         let gate = self.settings.name.gate_unit();
-        for unit in side.unit_names().iter().chain([&gate]) {
+        for unit in facts.to.unit_names().iter().chain([&gate]) {
             if let Some(fault) = unusable(unit, &self.status(unit).await?) {
                 return Err(environment(fault));
             }
         }
+        self.check_hooks(facts).await?;
         self.route.prepare().await.map_err(|fault| match fault.code {
             Code::UnitStoppedByOther => Failure { fault, blame: Blame::Operator, rests: true },
             _ => environment(fault),

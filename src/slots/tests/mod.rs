@@ -1,5 +1,6 @@
 //! Stories on real folders, as root or as an ordinary user. Here: the world that they play in.
 
+mod breaks;
 mod clean_up;
 mod cut_off;
 mod links;

@@ -163,6 +163,7 @@ impl Unit {
                 job: false,
                 start_limit: Some(Duration::from_secs(90)),
                 stop_limit: Some(Duration::from_secs(30)),
+                runs_to_end: true,
                 need_reload: false,
                 files: Vec::new(),
             },

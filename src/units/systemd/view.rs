@@ -37,6 +37,8 @@ impl View {
             job: job.is_some(),
             start_limit: take(own, "TimeoutStartUSec").and_then(limit),
             stop_limit: take(own, "TimeoutStopUSec").and_then(limit),
+            runs_to_end: take::<String>(own, "Type").is_some_and(|kind| kind == "oneshot")
+                && !take(own, "RemainAfterExit").unwrap_or(false),
             need_reload: take(unit, "NeedDaemonReload").unwrap_or(false),
             files: take::<String>(unit, "FragmentPath")
                 .into_iter()
@@ -145,6 +147,8 @@ mod tests {
             ("ExecMainStatus", 9i32.into()),
             ("NRestarts", 4u32.into()),
             ("StatusText", "quiet".into()),
+            ("Type", "oneshot".into()),
+            ("RemainAfterExit", false.into()),
             ("TimeoutStartUSec", u64::MAX.into()),
             ("TimeoutStopUSec", 30_000_000u64.into()),
         ]);
@@ -162,6 +166,7 @@ mod tests {
             job: true,
             start_limit: None,
             stop_limit: Some(Duration::from_secs(30)),
+            runs_to_end: true,
             need_reload: true,
             files: vec![
                 "/etc/systemd/system/web@.service".to_owned(),

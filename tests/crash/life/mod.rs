@@ -2,9 +2,11 @@
 
 mod row01;
 mod row03;
+mod row05;
 mod row06;
 mod row07;
 mod row08;
+mod row10;
 mod row13;
 mod row14;
 

@@ -7,6 +7,7 @@ mod firewall;
 mod gate;
 mod haproxy;
 mod helper;
+mod hook;
 mod leave;
 mod probe;
 mod socket;
@@ -22,7 +23,7 @@ use serde::Serialize;
 
 use crate::config::app::{Accept, Address, AppSettings, Probe, Route};
 use crate::model::route::RouteCall;
-use crate::model::{AppName, Code, Template};
+use crate::model::{AppName, Code, Hooks, Template};
 
 use super::polkit::PolkitRules;
 use super::syntax::{self, Span};
@@ -49,6 +50,8 @@ pub struct Expected {
     pub probed: bool,
     /// The units that probes run: templates with their `@`, others with `.service`.
     pub probe_units: Vec<String>,
+    /// What is run for a candidate.
+    pub hooks: Hooks,
     /// The state folder.
     pub state: PathBuf,
     /// As whom slotd runs.
@@ -95,8 +98,8 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Everything that is wrong with the app's units: gate, socket or the route's helper, templates, units of probes, in this
-/// order.
+/// Everything that is wrong with the app's units: gate, socket or the route's helper, templates, units of probes, hooks, in
+/// this order.
 pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     let lost = Lost {
@@ -137,7 +140,11 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
     }
     for name in &expected.probe_units {
         probe::check(expected, path, name, &mut findings);
-        leave::check(expected, rules, name, &mut findings);
+        leave::check(expected, rules, name, "prove itself", &mut findings);
+    }
+    for (point, name) in expected.hooks.all() {
+        hook::check(expected, path, point, name, &mut findings);
+        leave::check(expected, rules, name.as_str(), "go live", &mut findings);
     }
     findings.0
 }
@@ -159,6 +166,7 @@ impl Expected {
             health_socket: app.all_probes().any(on_unix),
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
             probe_units: app.probe_units(),
+            hooks: app.hooks.clone(),
             state: state.to_owned(),
             profile,
         }

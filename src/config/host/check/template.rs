@@ -159,6 +159,11 @@ fn files(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
     };
     findings.need_among(template, needed, |value| !bound_at(value, &template.expand(&root)).is_empty());
 
+    runs(template, findings);
+}
+
+/// What every unit of a slot needs to be any use.
+pub(super) fn runs(template: &Subject<'_>, findings: &mut Findings) {
     if template.unit.list("Service", "ExecStart").is_empty() {
         let (place, message) = template.absent("Service", "ExecStart", "…");
         findings.error(place, message, "there is nothing to run", "[Service] ExecStart=PROGRAM");
@@ -169,14 +174,7 @@ fn files(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
 fn user(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
     if expected.profile == Profile::User {
         let why = "whoever can deploy decides what it runs, and must not become root by that";
-        let needed =
-            Needed { severity: Severity::Error, section: "Service", key: "User", wanted: expected.app.as_str(), why };
-        let dynamic =
-            template.unit.last("Service", "DynamicUser").is_some_and(|it| syntax::boolean(&it.value) == Some(true));
-        if !dynamic || template.unit.last("Service", "User").is_some() {
-            findings.need(template, needed, |value| value != "root" && value != "0");
-        }
-        as_root(expected, template, why, findings);
+        not_root(expected, template, why, findings);
     }
     if let Some(entry) = template.unit.last("Service", "DynamicUser")
         && syntax::boolean(&entry.value) == Some(true)
@@ -200,6 +198,18 @@ fn user(expected: &Expected, template: &Subject<'_>, findings: &mut Findings) {
         };
         findings.need(template, needed, |value| u32::from_str_radix(value, 8).is_ok_and(|mask| mask & 0o020 == 0));
     }
+}
+
+/// Another user than root, in all that it runs.
+pub(super) fn not_root(expected: &Expected, template: &Subject<'_>, why: &str, findings: &mut Findings) {
+    let needed =
+        Needed { severity: Severity::Error, section: "Service", key: "User", wanted: expected.app.as_str(), why };
+    let dynamic =
+        template.unit.last("Service", "DynamicUser").is_some_and(|it| syntax::boolean(&it.value) == Some(true));
+    if !dynamic || template.unit.last("Service", "User").is_some() {
+        findings.need(template, needed, |value| value != "root" && value != "0");
+    }
+    as_root(expected, template, why, findings);
 }
 
 /// Commands with a prefix that lifts `User=`, run from the slot's tree.

@@ -47,6 +47,7 @@ impl World {
             health_socket: false,
             probed: false,
             probe_units: Vec::new(),
+            hooks: Hooks::default(),
             state: "/var/lib/slotd".into(),
             profile: Profile::User,
         };

@@ -38,6 +38,7 @@ impl Scaffold {
             ("@IF_OUTSIDE@", users_elsewhere),
             ("@IF_OUTSIDE_HEALTH@", users_elsewhere && self.health.is_some()),
             ("@IF_PROBE_UNITS@", !self.probe_units.is_empty()),
+            ("@IF_HOOKS@", self.hooks.all().next().is_some()),
             ("@IF_STATE@", self.state != Path::new(DEFAULT_STATE_DIR)),
         ];
         let app = self.app.as_str();
@@ -52,6 +53,7 @@ impl Scaffold {
         let servers = servers_for(1).to_string();
         let (call, ports) = (helper.map(|call| call.to_string()).unwrap_or_default(), self.ports.to_string());
         let probe_units = self.probe_units.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
+        let hooks = self.hooks.all().map(|(_, name)| pattern(name.as_str())).collect::<Vec<_>>().join("|");
         let accept = self.accept.to_string();
         let probed = match self.accept {
             Accept::Signal => format!("/run/slots/{app}/{{instance}}/health.sock"),
@@ -71,6 +73,7 @@ impl Scaffold {
             ("@SERVERS@", servers.as_str()),
             ("@PORTS@", ports.as_str()),
             ("@PROBE_UNITS@", probe_units.as_str()),
+            ("@HOOKS@", hooks.as_str()),
             ("@ACCEPT@", accept.as_str()),
             ("@PROBED@", probed.as_str()),
             ("@HEALTH@", self.health.as_deref().unwrap_or_default()),
@@ -91,7 +94,7 @@ impl Scaffold {
     }
 }
 
-/// A regular expression for the unit of a probe, without ".service"; of a template for its instances.
+/// A regular expression for the unit of a probe or a hook, without ".service"; of a template for its instances.
 fn pattern(name: &str) -> String {
     let escaped = name.strip_suffix(".service").unwrap_or(name).replace('.', "\\.");
     if name.ends_with('@') { escaped + "[A-Za-z0-9][A-Za-z0-9@._-]*" } else { escaped }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::config::app::Accept;
-use crate::model::AppName;
 use crate::model::layout::DEFAULT_STATE_DIR;
 use crate::model::route::{PortRange, RouteCall, RouteKind};
+use crate::model::{AppName, Hooks};
 
 use fill::{APP, GATE, HAPROXY, HELPER, NGINX, POLKIT, SOCKET, SYSUSERS, TEMPLATE, TMPFILES};
 
@@ -45,6 +45,8 @@ pub struct Scaffold {
     /// The units that probes of its settings run, where there are settings already: templates with their `@`, others
     /// with `.service`.
     pub probe_units: Vec<String>,
+    /// The hooks of its settings.
+    pub hooks: Hooks,
     /// From when on a slot takes connections from the shared socket.
     pub accept: Accept,
     /// The state folder.
@@ -178,6 +180,7 @@ impl Scaffold {
             service_type: ServiceType::default(),
             health: None,
             probe_units: Vec::new(),
+            hooks: Hooks::default(),
             accept: Accept::Ready,
             state: DEFAULT_STATE_DIR.into(),
         }
