@@ -93,6 +93,7 @@ fn the_list_says_why_a_slot_waits() {
         fallback: false,
         pinned: None,
         waits,
+        barred: None,
         artifact: None,
         created: Timestamp::now(),
         bytes: 1,
