@@ -82,7 +82,16 @@ impl<U: UnitControl> Host<U> {
         };
         match result {
             Ok(JobResult::Done) => Ok(Observed::Nothing),
-            result => Err(self.hook_failure(*point, unit, result).await),
+            result => {
+                let failure = self.hook_failure(*point, unit, result).await;
+                // Those of the way forth are ended on the way back.
+                if matches!(point, HookPoint::PostDeploy | HookPoint::Restore)
+                    && let Err(other) = self.end_hook(unit).await
+                {
+                    tracing::warn!(SLOTD_APP = self.settings.name.as_str(), "{}", other.fault);
+                }
+                Err(failure)
+            }
         }
     }
 
