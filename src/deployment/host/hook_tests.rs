@@ -125,6 +125,7 @@ async fn what_fails_to_be_told_is_a_warning() {
     let ruling = site.deploy("2").await.ruling;
     assert_eq!((ruling.outcome, ruling.fault), (Outcome::Done, None));
     assert!(ruling.warnings.concat().contains("the post_deploy hook tell@2.service exited with status 1"));
+    assert_eq!(site.units.status_of("tell@2").active, Active::Inactive, "once it is told, its failure is forgotten");
     assert_eq!(site.links(), ["2", "1", "-"]);
     site.assert_closed();
 }
@@ -192,6 +193,7 @@ async fn a_breaking_migration_is_undone_before_the_old_slot_starts() {
     assert_eq!((ruling.outcome, ruling.blame), (Outcome::Stuck, Blame::Release));
     assert_eq!((site.units.up(), site.link(Link::Current)), (Vec::<String>::new(), "1".to_owned()));
     assert!(ruling.warnings.concat().contains("the restore hook undo@2.service exited with status 1"));
+    assert_eq!(site.units.status_of("undo@2").active, Active::Inactive);
     site.assert_closed();
 }
 
