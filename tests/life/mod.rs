@@ -10,6 +10,7 @@ mod row08;
 mod row10;
 mod row13;
 mod row14;
+mod row15;
 mod tidy;
 
 use serde_json::Value;
@@ -34,6 +35,7 @@ fn refusals() {
     row10::row10_refusal(&world);
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
+    row15::row15_refusal(&world);
 }
 
 /// An app that keeps one slot beside the live one and the fallback. At the end of the test the host is looked over: nothing
