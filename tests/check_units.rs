@@ -10,6 +10,7 @@
 //! | `text` | it is written anew with this text; empty: it is masked |
 //! | `remove` | it is removed |
 //! | `app` | text that is added to the app's own file, before `slotctl new` makes polkit's rule from it |
+//! | `top` | the same, before its first line |
 //! | `stale_rule` | that rule is as it was before |
 
 use std::fs;
@@ -31,6 +32,8 @@ struct Case {
     remove: bool,
     #[serde(default)]
     app: String,
+    #[serde(default)]
+    top: String,
     #[serde(default)]
     stale_rule: bool,
     #[serde(default)]
@@ -67,7 +70,7 @@ impl Site {
     fn spoil(&self, case: &Case) {
         let app = self.0.path().join("etc/slotd/apps/web.toml");
         let settings = fs::read_to_string(&app).expect("the app's file");
-        fs::write(&app, settings + &case.app).expect("written");
+        fs::write(&app, case.top.clone() + &settings + &case.app).expect("written");
         if !case.stale_rule {
             self.write(&case.new);
         }

@@ -353,6 +353,15 @@ impl<U: UnitControl> App<U> {
         }
     }
 
+    /// A slot that went live although it was quarantined has proved itself: it is a way back from now on.
+    pub(super) fn absolve(&self, report: &Report) {
+        if report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
+            && let Err(error) = self.ground.store.clear_quarantine(&report.to)
+        {
+            tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
+        }
+    }
+
     fn clear(&mut self, slot: &SlotName, message: Option<String>, caller: &Caller) -> Result<(), ApiError> {
         let cleared = self.ground.store.clear_quarantine(slot).map_err(|error| error.fault())?;
         match cleared {

@@ -29,6 +29,7 @@ use super::intake_queue::{Intake, Taking, end_of, write_fate};
 use super::prune::PRUNE_EVERY;
 use super::queue::ended;
 use super::schedule::Scheduled;
+use super::teller::Teller;
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
@@ -75,6 +76,7 @@ pub struct App<U: UnitControl> {
     /// What is wanted at a time to come, and why it couldn't be read.
     pub(super) scheduled: Option<Scheduled>,
     pub(super) unread: Option<Fault>,
+    pub(super) teller: Teller<U>,
 }
 
 /// What is done to the slots: one thing at a time.
@@ -124,6 +126,7 @@ impl<U: UnitControl> App<U> {
             worker: ground.shared.worker.clone(),
         };
         let live = LiveWatch::new(ground.shared.units.clone());
+        let teller = Teller::new(ground.shared.units.clone(), ground.store.layout());
         App {
             file: Arc::clone(&ground.settings),
             ground,
@@ -148,6 +151,7 @@ impl<U: UnitControl> App<U> {
             frozen: None,
             scheduled: None,
             unread: None,
+            teller,
         }
     }
 
@@ -213,6 +217,7 @@ impl<U: UnitControl> App<U> {
         }
         self.take_up(&known).await;
         self.take_up_scheduled(&known).await;
+        self.note_ends_of_before();
         self.keep_to_the_pin();
         self.recover().await;
         self.plan_retry();
@@ -292,6 +297,7 @@ impl<U: UnitControl> App<U> {
         self.work = Work::Nothing;
         match result {
             Ok(driven) => {
+                self.note_end(&driven.report);
                 self.tell(&driven.report);
                 self.absolve(&driven.report);
                 self.unkeep(&driven.report.id);
@@ -311,15 +317,6 @@ impl<U: UnitControl> App<U> {
                 tracing::error!(SLOTD_APP = self.name(), "the deployment was torn: {error}");
                 self.recover().await;
             }
-        }
-    }
-
-    /// A slot that went live although it was quarantined has proved itself: it is a way back from now on.
-    fn absolve(&self, report: &Report) {
-        if report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
-            && let Err(error) = self.ground.store.clear_quarantine(&report.to)
-        {
-            tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
         }
     }
 

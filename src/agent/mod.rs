@@ -13,6 +13,7 @@ mod events;
 mod freeze;
 pub mod intake;
 mod intake_queue;
+pub mod notices;
 pub mod orphan;
 mod pin;
 mod plan;
@@ -28,6 +29,7 @@ mod settings;
 pub mod shared;
 mod staged;
 mod status;
+mod teller;
 #[cfg(test)]
 mod tests;
 pub mod turn;

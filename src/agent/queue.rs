@@ -239,6 +239,7 @@ impl<U: UnitControl> App<U> {
 
     /// Tells people and the history of one that ended without having begun.
     pub(super) fn record_ended(&self, report: &Report) {
+        self.note_end(report);
         self.tell(report);
         let (history, kept) = (self.ground.shared.history.clone(), report.clone());
         tokio::spawn(async move {

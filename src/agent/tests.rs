@@ -3,6 +3,7 @@
 //! Longer than other files: the stories share one site, and are read side by side.
 
 mod freezes;
+mod notices;
 mod orphans;
 mod pauses;
 mod pins;

@@ -44,7 +44,7 @@ impl<U: UnitControl> App<U> {
         let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
         let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
         let faults = self.unkept.iter().chain(&self.unread).map(ToString::to_string);
-        std::iter::once(unsigned).chain(faults).collect()
+        std::iter::once(unsigned).chain(faults).chain(self.teller.notes()).collect()
     }
 
     /// What waits, with its reason.

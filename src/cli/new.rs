@@ -130,13 +130,27 @@ fn plan(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
     })?;
     let file = below(root, &settings.apps_dir.join(format!("{}.toml", args.app)));
     let there = if file.exists() { load_app(&file, &settings.defaults).ok() } else { None };
-    // polkit's rule names what its probes and hooks run.
+    // polkit's rule names what its probes and hooks run, and what tells of results.
     let probe_units = there.as_ref().map(AppSettings::probe_units).unwrap_or_default();
     let hooks = there.as_ref().map(|settings| settings.hooks.clone()).unwrap_or_default();
+    let notifies = there.as_ref().is_some_and(|settings| !settings.on_result.is_empty());
     let Args { app, exec, port, route, ports, user, service_type, health, accept, .. } = args;
     let state = settings.state_dir;
-    let scaffold =
-        Scaffold { app, exec, port, route, ports, user, service_type, health, probe_units, hooks, accept, state };
+    let scaffold = Scaffold {
+        app,
+        exec,
+        port,
+        route,
+        ports,
+        user,
+        service_type,
+        health,
+        probe_units,
+        hooks,
+        notifies,
+        accept,
+        state,
+    };
     let mut plan = scaffold.plan().map_err(|error| ApiError::new(Code::ConfigInvalid, error.to_string()))?;
     for file in &mut plan.files {
         if let Ok(name) = file.path.strip_prefix(DEFAULT_APPS_DIR) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::time::duration_text;
-use crate::model::{AppName, Hooks, Retention, Template, UnitName, VersionOrder};
+use crate::model::{AppName, Hooks, Outcome, Retention, Template, UnitName, VersionOrder};
 
 use super::origins::Origins;
 use super::pattern::Pattern;
@@ -52,6 +52,8 @@ pub struct AppSettings {
     pub crash_loop: CrashLoop,
     /// What is done then.
     pub on_crash_loop: OnCrashLoop,
+    /// Which results of deployments are told to somebody.
+    pub on_result: Vec<Outcome>,
     /// Bounds on what comes in.
     pub limits: Limits,
     /// Where all that was said.

@@ -1,6 +1,6 @@
 //! `/etc/slotd/apps/NAME.toml`: from text to [`AppSettings`], with everything that is wrong found in one go.
 
-use crate::model::{AppName, Template, VersionOrder};
+use crate::model::{AppName, Outcome, Template, VersionOrder};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -57,6 +57,8 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     let versions = top.choice("versions", &[("uapi", VersionOrder::Uapi), ("semver", VersionOrder::Semver)], &[]);
     let require_version = top.flag("require_version").unwrap_or(false);
     let on_crash_loop = top.choice("on_crash_loop", &[("report", OnCrashLoop::Report)], &["rollback"]);
+    let results = [Outcome::RolledBack, Outcome::Failed, Outcome::Stuck, Outcome::Done].map(|it| (it.as_str(), it));
+    let on_result = top.choices("on_result", &results);
     let inbox = inbox(name, top)?;
     let units = units(top);
     let probed = top.sections("probe");
@@ -106,6 +108,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         env: env(top),
         crash_loop: sections::crash_loop(top, defaults.crash_loop),
         on_crash_loop: on_crash_loop.unwrap_or(OnCrashLoop::Report),
+        on_result: on_result.unwrap_or_default(),
         limits: sections::limits(top, defaults.limits),
         origins: Origins::default(),
     };

@@ -168,6 +168,32 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// Several of a few words, each once; one alone may stand without brackets.
+    pub(super) fn choices<T: Copy + PartialEq>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        let value = self.value(key)?;
+        let DeValue::Array(list) = value.get_ref() else { return self.choice(key, choices, &[]).map(|it| vec![it]) };
+        let mut chosen = Vec::new();
+        for item in list {
+            let DeValue::String(text) = item.get_ref() else {
+                return self.wrong(item.span(), key, "a list of texts in quotes", item.get_ref());
+            };
+            let found = choices.iter().find(|(word, _)| *word == text.as_ref()).map(|(_, value)| *value);
+            match found {
+                Some(found) if chosen.contains(&found) => {
+                    self.error(item.span(), format!("`{key}` has {text:?} twice"), None);
+                }
+                Some(found) => chosen.push(found),
+                None => {
+                    let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+                    let near = text::nearest(text, choices.iter().map(|(word, _)| *word));
+                    let message = format!("`{key}` has {}, not {text:?}", words.join(" or "));
+                    self.error(item.span(), message, near.map(|word| format!("did you mean {word:?}?")));
+                }
+            }
+        }
+        Some(chosen)
+    }
+
     /// true or false.
     pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?;

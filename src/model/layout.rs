@@ -176,6 +176,11 @@ impl Layout {
         self.root().join("scheduled.json")
     }
 
+    /// Which ends of deployments were told to whoever wants to know, and which are to be.
+    pub fn told(&self) -> PathBuf {
+        self.root().join("told.json")
+    }
+
     /// The hold mark.
     pub fn hold(&self) -> PathBuf {
         self.run.join("hold").join(self.app.as_str())

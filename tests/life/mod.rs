@@ -10,6 +10,7 @@ mod row08;
 mod row10;
 mod row13;
 mod row14;
+mod row15;
 mod tidy;
 
 use serde_json::Value;
@@ -35,6 +36,7 @@ fn refusals() {
     row14::row14_refusal(&world);
     // What it leaves is a deployment that failed.
     row05::row05_refusal(&world);
+    row15::row15_refusal(&world);
 }
 
 /// An app that keeps one slot beside the live one and the fallback. At the end of the test the host is looked over: nothing

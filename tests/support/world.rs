@@ -97,8 +97,9 @@ impl World {
         let path = format!("/etc/slotd/apps/{app}.toml");
         let before = String::from_utf8(self.host.read(&path)).expect("text");
         // Keys without a table come first.
-        let (head, tables) = match text.find('[') {
-            Some(at) => text.split_at(at),
+        let (head, tables) = match text.find("\n[") {
+            _ if text.starts_with('[') => ("", text),
+            Some(at) => text.split_at(at + 1),
             None => (text, ""),
         };
         let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());

@@ -9,6 +9,7 @@ mod row08;
 mod row10;
 mod row13;
 mod row14;
+mod row15;
 
 use slotd::model::Exit;
 

@@ -11,6 +11,7 @@ mod hook;
 mod leave;
 mod probe;
 mod socket;
+mod telling;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,8 @@ pub struct Expected {
     pub probe_units: Vec<String>,
     /// What is run for a candidate.
     pub hooks: Hooks,
+    /// Whether somebody is told of results.
+    pub notifies: bool,
     /// The state folder.
     pub state: PathBuf,
     /// As whom slotd runs.
@@ -98,8 +101,8 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Everything that is wrong with the app's units: gate, socket or the route's helper, templates, units of probes, hooks, in
-/// this order.
+/// Everything that is wrong with the app's units: gate, socket or the route's helper, templates, units of probes, hooks,
+/// the one that tells of results, in this order.
 pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     let lost = Lost {
@@ -140,11 +143,18 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
     }
     for name in &expected.probe_units {
         probe::check(expected, path, name, &mut findings);
-        leave::check(expected, rules, name, "prove itself", &mut findings);
+        let lost = format!("no release of {} can prove itself", expected.app);
+        leave::check(expected, rules, name, &lost, &mut findings);
     }
     for (point, name) in expected.hooks.all() {
         hook::check(expected, path, point, name, &mut findings);
-        leave::check(expected, rules, name.as_str(), "go live", &mut findings);
+        let lost = format!("no release of {} can go live", expected.app);
+        leave::check(expected, rules, name.as_str(), &lost, &mut findings);
+    }
+    if expected.notifies {
+        telling::check(expected, path, &mut findings);
+        let lost = format!("nobody is told how deployments of {} end", expected.app);
+        leave::check(expected, rules, &format!("slotd-notify@{}-", expected.app), &lost, &mut findings);
     }
     findings.0
 }
@@ -167,6 +177,7 @@ impl Expected {
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
             probe_units: app.probe_units(),
             hooks: app.hooks.clone(),
+            notifies: !app.on_result.is_empty(),
             state: state.to_owned(),
             profile,
         }

@@ -46,6 +46,7 @@ impl World {
             helper: None,
             health_socket: false,
             probed: false,
+            notifies: false,
             probe_units: Vec::new(),
             hooks: Hooks::default(),
             state: "/var/lib/slotd".into(),

@@ -37,6 +37,7 @@ impl Scaffold {
             ("@IF_HEALTH@", self.health.is_some()),
             ("@IF_OUTSIDE@", users_elsewhere),
             ("@IF_OUTSIDE_HEALTH@", users_elsewhere && self.health.is_some()),
+            ("@IF_NOTIFY@", self.notifies),
             ("@IF_PROBE_UNITS@", !self.probe_units.is_empty()),
             ("@IF_HOOKS@", self.hooks.all().next().is_some()),
             ("@IF_STATE@", self.state != Path::new(DEFAULT_STATE_DIR)),

@@ -47,6 +47,8 @@ pub struct Scaffold {
     pub probe_units: Vec<String>,
     /// The hooks of its settings.
     pub hooks: Hooks,
+    /// Whether those settings want somebody told of results.
+    pub notifies: bool,
     /// From when on a slot takes connections from the shared socket.
     pub accept: Accept,
     /// The state folder.
@@ -181,6 +183,7 @@ impl Scaffold {
             health: None,
             probe_units: Vec::new(),
             hooks: Hooks::default(),
+            notifies: false,
             accept: Accept::Ready,
             state: DEFAULT_STATE_DIR.into(),
         }

@@ -41,6 +41,8 @@ fn the_rule_covers_the_units_of_probes() {
     let with = Scaffold { probe_units, ..web() }.plan().expect("a plan");
     let pattern = r"/^(web-check@[A-Za-z0-9][A-Za-z0-9@._-]*|web\.daily)\.service$/";
     assert!(file(&with, path).contains(pattern), "{}", file(&with, path));
+    let with = Scaffold { notifies: true, ..web() }.plan().expect("a plan");
+    assert!(file(&with, path).contains(r"/^slotd-notify@web-[0-9]+\.service$/"), "{}", file(&with, path));
 }
 
 #[test]
