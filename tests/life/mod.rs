@@ -34,9 +34,9 @@ fn refusals() {
     row10::row10_refusal(&world);
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
+    row15::row15_refusal(&world);
     // What it leaves is a deployment that failed.
     row05::row05_refusal(&world);
-    row15::row15_refusal(&world);
 }
 
 /// An app that keeps one slot beside the live one and the fallback. At the end of the test the host is looked over: nothing
