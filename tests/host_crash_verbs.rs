@@ -137,6 +137,12 @@ impl Stage {
             "pin" | "unpin" => format!("{verb} web 1.0.0"),
             "activate" => format!("activate web {} --no-wait", self.other()),
             "rollback" => format!("rollback web --to {} --no-wait", self.other()),
+            "retry" => {
+                // What has failed, if no deployment has.
+                self.world.host.ok("touch /var/lib/slotd/inbox/web/nonsense");
+                self.world.expect_status("web", "a refused file", |status| !status["refused"][0].is_null());
+                "retry web --no-wait".to_owned()
+            }
             "quarantine clear" => {
                 let slot = format!("/var/lib/slotd/apps/web/slots/{ILL}");
                 self.world.host.ok(&format!("cp -p /root/quarantine.json {slot}/"));

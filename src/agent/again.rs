@@ -17,6 +17,7 @@ impl<U: UnitControl> App<U> {
     pub(super) async fn try_again(&mut self, request: RetryRequest, caller: &Caller) -> Result<Accepted, ApiError> {
         let RetryRequest { message, force } = request;
         self.check_settings()?;
+        self.admit(Verb::Retry)?;
         let failed = self.last.clone().filter(|last| {
             let ended = last.ended.as_ref();
             ended.is_some_and(|ended| ended.outcome != Outcome::Done)
@@ -26,7 +27,6 @@ impl<U: UnitControl> App<U> {
         self.check_target(&last.to, force)?;
         self.check_pause()?;
         self.check_freeze(None)?;
-        self.admit(Verb::Retry)?;
         let message = message.or(last.message);
         let otherwise = Otherwise { strategy: last.strategy, migration: last.migration };
         self.accept(last.kind, last.to, caller, message, otherwise).await

@@ -255,6 +255,14 @@ impl<U: UnitControl> App<U> {
             let _ = answer.send(result);
             return;
         }
+        let because = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        let answer = match is_deploying {
+            true => answer,
+            false => match self.cancel_intake(&format!("{}{because}", caller.name), answer) {
+                Ok(()) => return,
+                Err(answer) => answer,
+            },
+        };
         self.say((Say::Cancel, message), caller, answer, None);
     }
 

@@ -30,6 +30,7 @@ use super::prune::PRUNE_EVERY;
 use super::queue::ended;
 use super::schedule::Scheduled;
 use super::teller::Teller;
+use super::strays::{self, Strays};
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
@@ -67,6 +68,7 @@ pub struct App<U: UnitControl> {
     pub(super) recover_at: Option<Instant>,
     /// When what has become too old goes, though nothing is deployed.
     pub(super) prune_at: Instant,
+    pub(super) strays: Strays,
     pub(super) live: LiveWatch<U>,
     pub(super) fault: Option<Fault>,
     /// It was told to rest when that was looked at last.
@@ -84,6 +86,8 @@ pub(super) enum Work {
     Nothing,
     Deploying(Box<Running>),
     Pruning(JoinHandle<Result<Pruned, Fault>>, Option<Answer<Pruned>>),
+    /// What runs is held against what is live.
+    Clearing(strays::Task),
 }
 
 /// Starts the task of an app: it first goes on with what was left open.
@@ -108,9 +112,11 @@ enum Woken {
     TakenIn(Result<Result<Published, Refused>, JoinError>),
     Driven(Result<Driven, JoinError>),
     Pruned(Result<Result<Pruned, Fault>, JoinError>),
+    Cleared(Result<strays::Cleared, JoinError>),
     Retry,
     Recover,
     Prune,
+    Strays,
     Live,
     Look,
 }
@@ -145,6 +151,7 @@ impl<U: UnitControl> App<U> {
             retry_at: None,
             recover_at: None,
             prune_at: Instant::now() + PRUNE_EVERY,
+            strays: Strays::new(),
             live,
             fault: None,
             paused: false,
@@ -165,12 +172,14 @@ impl<U: UnitControl> App<U> {
                 Woken::TakenIn(result) => self.taken_in(result).await,
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
+                Woken::Cleared(result) => self.cleared(result),
                 Woken::Retry => self.retry(),
                 Woken::Recover => {
                     self.recover().await;
                     self.choose();
                 }
                 Woken::Prune => self.prune_in_time(),
+                Woken::Strays => self.look_for_strays(),
                 Woken::Live => self.live_changed().await,
                 // What has come to its end is noticed below.
                 Woken::Look => {}
@@ -190,6 +199,7 @@ impl<U: UnitControl> App<U> {
             () = at(self.retry_at) => Woken::Retry,
             () = at(self.recover_at) => Woken::Recover,
             () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
+            () = tokio::time::sleep_until(self.strays.look_at), if matches!(self.work, Work::Nothing) => Woken::Strays,
             () = self.live.changed() => Woken::Live,
             () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Look,
             () = alarm::at(alarm) => Woken::Look,
@@ -234,7 +244,7 @@ impl<U: UnitControl> App<U> {
         match self.work {
             Work::Nothing => {}
             Work::Deploying(_) => return,
-            Work::Pruning(..) => {
+            Work::Pruning(..) | Work::Clearing(_) => {
                 self.recover_at = Some(Instant::now() + PRUNE_FIRST);
                 return;
             }
@@ -381,5 +391,6 @@ async fn end_of_work(work: &mut Work) -> Woken {
         Work::Nothing => std::future::pending().await,
         Work::Deploying(running) => Woken::Driven((&mut running.task).await),
         Work::Pruning(task, _) => Woken::Pruned(task.await),
+        Work::Clearing(task) => Woken::Cleared(task.await),
     }
 }

@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::artifact::spool::{self, Spooled};
 use crate::artifact::{ArtifactError, Format, Manifest, Reserve, checksum, pack, release, unpack, worker};
 use crate::config::AppSettings;
@@ -72,12 +74,13 @@ pub enum Named {
     Nothing,
 }
 
-/// Takes an artifact in. What was put into spool and staging is gone afterwards, whatever came of it.
-pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
+/// Takes an artifact in, unless `cancel` says by whom it is cancelled before it is published. What was put into spool and
+/// staging is gone afterwards, whatever came of it.
+pub async fn take_in(place: &Place, job: &Job, cancel: &Cancel) -> Result<Published, Refused> {
     let mut packed = None;
     let named = named(place, job);
     let result = match &named {
-        Ok(named) => publish(place, job, named, &mut packed).await,
+        Ok(named) => publish(place, job, named, cancel, &mut packed).await,
         Err(refused) => Err(refused.fault.clone()),
     };
     let (path, digest) = packed.map_or((None, None), |spooled: Spooled| (Some(spooled.path), Some(spooled.digest)));
@@ -94,7 +97,7 @@ pub async fn take_in(place: &Place, job: &Job) -> Result<Published, Refused> {
         // What has no version has no slot that could tell of it: whoever brought it is told.
         if let Ok(Named::As(version)) = &named
             && !refused.later
-            && refused.fault.code != Code::ReleaseConflict
+            && !matches!(refused.fault.code, Code::ReleaseConflict | Code::Cancelled)
         {
             keep_refusal(place, job, version, digest, &refused.fault);
         }
@@ -138,7 +141,13 @@ fn admitted(place: &Place, version: Version) -> Result<Version, Fault> {
     }
 }
 
-async fn publish(place: &Place, job: &Job, named: &Named, packed: &mut Option<Spooled>) -> Result<Published, Fault> {
+async fn publish(
+    place: &Place,
+    job: &Job,
+    named: &Named,
+    cancel: &Cancel,
+    packed: &mut Option<Spooled>,
+) -> Result<Published, Fault> {
     let spooled = blocking({
         let (place, job) = (place.clone(), job.clone());
         move || spool_in(&place, &job)
@@ -147,6 +156,9 @@ async fn publish(place: &Place, job: &Job, named: &Named, packed: &mut Option<Sp
     let (digest, bytes, path) = (spooled.digest, spooled.bytes, spooled.path.clone());
     *packed = Some(spooled);
     check_digest(job, &digest)?;
+    if let Some(by) = cancel.borrow().as_ref() {
+        return Err(cancelled_by(by));
+    }
     if let Some(known) = known(&place.store, named, &digest)? {
         return Ok(Published::Known(known));
     }
@@ -157,7 +169,7 @@ async fn publish(place: &Place, job: &Job, named: &Named, packed: &mut Option<Sp
         }
     };
     let staging = staging_dir(&place.store)?;
-    let unpacked = unpack_into(place, path.clone(), format, &staging).await;
+    let unpacked = unpack_into(place, path.clone(), format, &staging, cancel).await;
     let result = match unpacked {
         Ok(manifest) => {
             let (place, job, named, staging) = (place.clone(), job.clone(), named.clone(), staging.clone());
@@ -291,7 +303,13 @@ fn staging_dir(store: &SlotStore) -> Result<PathBuf, Fault> {
     Ok(staging)
 }
 
-async fn unpack_into(place: &Place, packed: PathBuf, format: Format, dest: &Path) -> Result<Manifest, Fault> {
+async fn unpack_into(
+    place: &Place,
+    packed: PathBuf,
+    format: Format,
+    dest: &Path,
+    cancel: &Cancel,
+) -> Result<Manifest, Fault> {
     let limits = &place.settings.limits;
     let job = unpack::Job {
         packed,
@@ -307,8 +325,27 @@ async fn unpack_into(place: &Place, packed: PathBuf, format: Format, dest: &Path
         },
         reserve: Reserve::default(),
     };
-    let never = std::future::pending();
-    worker::run_in_child(&place.worker, &job, |_| {}, never).await.map_err(|error| error.fault())
+    let unpacked = worker::run_in_child(&place.worker, &job, |_| {}, cancelled(cancel)).await;
+    match cancel.borrow().as_ref() {
+        Some(by) if unpacked.is_ok() || matches!(unpacked, Err(ArtifactError::Cancelled)) => Err(cancelled_by(by)),
+        _ => unpacked.map_err(|error| error.fault()),
+    }
+}
+
+/// Who cancels an intake, once somebody does.
+pub type Cancel = watch::Receiver<Option<String>>;
+
+/// Ends when the intake is cancelled.
+pub async fn cancelled(cancel: &Cancel) {
+    if cancel.clone().wait_for(Option::is_some).await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending().await
+    }
+}
+
+/// The end of a cancelled intake.
+pub fn cancelled_by(by: &str) -> Fault {
+    Fault::new(Code::Cancelled, format!("cancelled by {by} while it was taken in"))
 }
 
 fn new_slot<'a>(

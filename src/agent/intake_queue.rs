@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::control::api::{EventKind, RefusedItem, Uploaded};
+use crate::control::api::{Accepted, ApiError, EventKind, RefusedItem, Uploaded};
 use crate::inbox::{self, Candidate};
 use crate::model::deployment::Otherwise;
 use crate::model::slot::Phase;
@@ -44,6 +45,9 @@ pub(super) struct Taking {
     message: Option<String>,
     from: Bearer,
     task: JoinHandle<Result<Published, Refused>>,
+    cancel: watch::Sender<Option<String>>,
+    /// Who waits for word whether it is cancelled.
+    cancels: Vec<Answer<Accepted>>,
 }
 
 impl<U: UnitControl> App<U> {
@@ -59,13 +63,19 @@ impl<U: UnitControl> App<U> {
             Ok(Named::As(version)) => Some(SlotName::first(version)),
             Ok(Named::Nothing) | Err(_) => None,
         };
+        let (cancel, told) = watch::channel(None);
         let task = tokio::spawn(async move {
-            // The semaphore is never closed.
-            let _turn = turns.acquire_owned().await.ok();
-            intake::take_in(&place, &job).await
+            let _turn = tokio::select! {
+                biased;
+                // The semaphore is never closed.
+                turn = turns.acquire_owned() => turn.ok(),
+                // What came over the socket is removed by the end of the intake, which sees at once that it is cancelled.
+                () = intake::cancelled(&told) => None,
+            };
+            intake::take_in(&place, &job, &told).await
         });
         self.event(EventKind::Processing { file: file.clone() });
-        self.taking = Some(Taking { file, slot, by, message, from, task });
+        self.taking = Some(Taking { file, slot, by, message, from, task, cancel, cancels: Vec::new() });
     }
 
     pub(super) fn dropped(&mut self, batch: inbox::Batch) {
@@ -92,7 +102,7 @@ impl<U: UnitControl> App<U> {
     }
 
     pub(super) async fn taken_in(&mut self, result: Result<Result<Published, Refused>, JoinError>) {
-        let Some(Taking { file, by, message, from, .. }) = self.taking.take() else { return };
+        let Some(Taking { file, by, message, from, cancels, .. }) = self.taking.take() else { return };
         let result = result.unwrap_or_else(|error| {
             let fault = Fault::new(Code::Internal, format!("the intake of {file} was torn: {error}"));
             Err(Refused { fault, later: true })
@@ -113,6 +123,13 @@ impl<U: UnitControl> App<U> {
                 let (file, fault) = (file.clone(), Box::new(refused.fault.clone()));
                 self.event(EventKind::Refused { file, phase: Phase::Processing, fault });
             }
+        }
+        for answer in cancels {
+            let _ = answer.send(match &result {
+                Err(refused) if refused.fault.code == Code::Cancelled => Ok(Accepted::NotTaken { file: file.clone() }),
+                _ => Err(ApiError::new(Code::RequestBusy, format!("{file} has been taken in meanwhile"))
+                    .next(format!("slotctl status {}", self.name()))),
+            });
         }
         match (from, result) {
             (Bearer::Inbox(candidate), result) => {
@@ -137,6 +154,14 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(Err(refused.fault.into()));
             }
         }
+    }
+
+    /// Cancels the intake under way; the answer comes with its end. Without one it comes back.
+    pub(super) fn cancel_intake(&mut self, by: &str, answer: Answer<Accepted>) -> Result<(), Answer<Accepted>> {
+        let Some(taking) = &mut self.taking else { return Err(answer) };
+        taking.cancel.send_replace(Some(by.to_owned()));
+        taking.cancels.push(answer);
+        Ok(())
     }
 
     async fn clear_inbox(&self, candidate: &Candidate) {

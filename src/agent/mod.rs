@@ -30,6 +30,7 @@ pub mod shared;
 mod staged;
 mod status;
 mod teller;
+pub mod strays;
 #[cfg(test)]
 mod tests;
 pub mod turn;

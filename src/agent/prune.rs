@@ -63,6 +63,10 @@ impl<U: UnitControl> App<U> {
     }
 
     fn begin_prune(&mut self, answer: Option<Answer<Pruned>>) {
+        if matches!(self.work, Work::Clearing(_)) {
+            // It goes on beside it, and is made anew afterwards: a prune asks for itself what runs.
+            self.strays.look_at = Instant::now();
+        }
         self.share_wanted();
         let (ground, wanted) = (self.ground.clone(), self.wanted.subscribe());
         let task = tokio::spawn(async move {

@@ -48,7 +48,7 @@ impl<U: UnitControl> App<U> {
         };
         let busy_with = match &self.work {
             Work::Deploying(running) => running.slots.last() == Some(&chosen),
-            Work::Nothing | Work::Pruning(..) => false,
+            Work::Nothing | Work::Pruning(..) | Work::Clearing(_) => false,
         };
         if busy_with || self.queued.as_ref().is_some_and(|wanted| wanted.report.to == chosen) {
             return;
@@ -153,7 +153,7 @@ impl<U: UnitControl> App<U> {
             (_, _, Some(fault)) => return Err(fault.clone().into()),
             (Work::Deploying(running), _, _) => running.id.clone(),
             (_, Some(wanted), _) => wanted.report.id.clone(),
-            (Work::Nothing | Work::Pruning(..), None, None) => return Ok(()),
+            (Work::Nothing | Work::Pruning(..) | Work::Clearing(_), None, None) => return Ok(()),
         };
         Err(ApiError::new(Code::RequestBusy, format!("deployment {in_the_way} is in the way")).next(format!(
             "slotctl status {}; slotctl cancel {}",
@@ -268,7 +268,7 @@ impl<U: UnitControl> App<U> {
     pub(super) fn wanted_slots(&self) -> Vec<SlotName> {
         let running = match &self.work {
             Work::Deploying(running) => running.slots.clone(),
-            Work::Nothing | Work::Pruning(..) => Vec::new(),
+            Work::Nothing | Work::Pruning(..) | Work::Clearing(_) => Vec::new(),
         };
         let queued = self.queued.iter().map(|wanted| wanted.report.to.clone());
         let again = self.last.iter().filter(|_| self.retry_at.is_some()).map(|last| last.to.clone());

@@ -214,6 +214,10 @@ async fn rest(app: &mut App<FakeUnits>) {
                 let pruned = task.await;
                 app.pruned(pruned);
             }
+            Work::Clearing(task) => {
+                let cleared = task.await;
+                app.cleared(cleared);
+            }
         }
     }
     panic!("it goes on for ever: {:?}", app.last);

@@ -15,7 +15,9 @@ impl<U: UnitControl> App<U> {
     pub(super) fn view(&self) -> View {
         let deployment = match &self.work {
             Work::Deploying(running) => running.shown.borrow().clone(),
-            Work::Nothing | Work::Pruning(..) => self.queued.as_ref().map(|wanted| wanted.report.clone()),
+            Work::Nothing | Work::Pruning(..) | Work::Clearing(_) => {
+                self.queued.as_ref().map(|wanted| wanted.report.clone())
+            }
         };
         let (pinned, unread) = match self.ground.store.pinned(None) {
             Ok(pinned) => (pinned, None),
@@ -44,7 +46,8 @@ impl<U: UnitControl> App<U> {
         let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
         let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
         let faults = self.unkept.iter().chain(&self.unread).map(ToString::to_string);
-        std::iter::once(unsigned).chain(faults).chain(self.teller.notes()).collect()
+        let notes = self.teller.notes().into_iter().chain(self.stray_notes());
+        std::iter::once(unsigned).chain(faults).chain(notes).collect()
     }
 
     /// What waits, with its reason.

@@ -147,6 +147,7 @@ pub async fn cancel(SayArgs { app, message }: SayArgs, context: &Context<'_>) ->
         Accepted::Scheduled { id, at, .. } => context.out.line(format!("{id} is scheduled for {}", stamp(at))),
         Accepted::Undone { id, to } => context.out.line(format!("{id} is being undone: {to} serves again")),
         Accepted::Again { files } => taken_again(&app, &files, context),
+        Accepted::NotTaken { file } => not_taken(&app, &file, context),
         Accepted::Cancelled { id, to, again: None } => {
             context.out.line(format!("{id} is cancelled before it began: {to} doesn't go live by it"));
         }
@@ -171,6 +172,12 @@ pub async fn retry(args: RetryArgs, context: &Context<'_>) -> Result<Ending, Fai
     let request = RetryRequest { message, force };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/retry"), &request).await;
     see_through(&app, accepted.during(format!("retry {app}"))?, no_wait, context).await
+}
+
+fn not_taken(app: &AppName, file: &str, context: &Context<'_>) {
+    context
+        .out
+        .line(format!("{app}: {} is cancelled before it became a slot\n  next: slotctl retry {app}", plain(file)));
 }
 
 fn taken_again(app: &AppName, files: &[String], context: &Context<'_>) {
@@ -208,6 +215,10 @@ pub async fn see_through(
             let now = Timestamp::now();
             out.line(format!("{id}: {to} goes live at {}, in {}", stamp(at), span(now.until(at))));
             out.line(format!("  next: slotctl status {app}; slotctl cancel {app} takes it back"));
+            Ok(Exit::Ok.into())
+        }
+        Accepted::NotTaken { file } => {
+            not_taken(app, &file, context);
             Ok(Exit::Ok.into())
         }
         // No daemon answers these two with it; its end is told as any other's.

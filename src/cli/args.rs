@@ -62,9 +62,8 @@ pub enum Command {
     Diff(diff::Args),
     /// Try again, at once, what failed last: the deployment, or else the refused files of the inbox
     Retry(activate::RetryArgs),
-    /// Stop an app's deployment: one that waits, the one under way, which is undone, or the next try of one that failed
     /// Stop an app's deployment: one that waits, the one under way, which is undone, the next try of one that failed, or
-    /// what is scheduled
+    /// what is scheduled; else the intake under way
     Cancel(activate::SayArgs),
     /// Have a deployment that waits for it go on: behind the canary, or with the switch
     Promote(activate::SayArgs),

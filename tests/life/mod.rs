@@ -2,12 +2,14 @@
 
 pub mod hooks;
 mod row01;
+mod row02;
 mod row03;
 mod row05;
 mod row06;
 mod row07;
 mod row08;
 mod row10;
+mod row12;
 mod row13;
 mod row14;
 mod row15;
@@ -28,6 +30,7 @@ fn refusals() {
     world.live("web", 8080, "2.0.0");
     row01::row01_refusal(&world);
     row06::row06_refusal(&world);
+    row12::row12_refusal(&world);
     row03::row03_refusal(&world);
     row07::row07_refusal(&world);
     row08::row08_refusal(&world);
@@ -35,6 +38,7 @@ fn refusals() {
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
     row15::row15_refusal(&world);
+    row02::row02_refusal(&world);
     // What it leaves is a deployment that failed.
     row05::row05_refusal(&world);
 }

@@ -50,6 +50,11 @@ pub enum Accepted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<DeploymentId>,
     },
+    /// The artifact that was being taken in is no slot.
+    NotTaken {
+        /// The file.
+        file: String,
+    },
     /// These files of the inbox, which were refused or wait for their next try, are tried now.
     Again {
         /// Their names.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::slot::Phase;
-use crate::model::{AppName, AppState, DeploymentId, Fault, Report, SlotName, State, Timestamp};
+use crate::model::{AppName, AppState, DeploymentId, Fault, Report, SlotName, State, Timestamp, UnitName};
 
 /// An event of `GET /v1/events?after=N` and `GET /v1/deployments/ID/events`, one JSON object a line.
 ///
@@ -78,6 +78,11 @@ pub enum EventKind {
         /// Why.
         fault: Box<Fault>,
     },
+    /// A unit runs that is none of the live slot's, though nothing is under way.
+    Stray {
+        /// Which.
+        unit: UnitName,
+    },
     /// An operator changed something that no deployment tells of.
     Operator {
         /// What: "pin", "prune" …
@@ -134,6 +139,7 @@ impl EventKind {
             EventKind::Processing { .. } => "release.processing".to_owned(),
             EventKind::Ready { .. } => "release.ready".to_owned(),
             EventKind::Refused { .. } => "release.refused".to_owned(),
+            EventKind::Stray { .. } => "unit.stray".to_owned(),
             EventKind::Operator { verb, .. } => format!("operator.{}", verb.replace(' ', "-")),
             EventKind::App { state } => format!("app.{}", state.word()),
         }
@@ -170,6 +176,9 @@ impl fmt::Display for EventKind {
             EventKind::Processing { file } => write!(f, "{file} is checked and unpacked"),
             EventKind::Ready { slot } => write!(f, "{slot} is ready"),
             EventKind::Refused { file, fault, .. } => write!(f, "{file} is refused: {fault}"),
+            EventKind::Stray { unit } => {
+                write!(f, "{unit} runs though it is none of the live slot's and nothing is under way: it is stopped")
+            }
             EventKind::Operator { verb, by, slot, message } => {
                 let slot = slot.as_ref().map(|slot| format!(" {slot}")).unwrap_or_default();
                 let message = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();

@@ -1,12 +1,14 @@
 //! What the kills of all rows share.
 
 mod row01;
+mod row02;
 mod row03;
 mod row05;
 mod row06;
 mod row07;
 mod row08;
 mod row10;
+mod row12;
 mod row13;
 mod row14;
 mod row15;
