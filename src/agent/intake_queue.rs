@@ -17,7 +17,8 @@ use crate::units::UnitControl;
 use super::app::{App, Work};
 use super::ask::Answer;
 use super::choose::{self, NotLive};
-use super::intake::{self, Job, Named, Refused, Source};
+use super::intake::{self, Job, Refused, Source};
+use super::naming::{Named, named};
 use super::queue::Brought;
 
 /// How long a file that couldn't be taken for the host's fault waits for its next try.
@@ -59,7 +60,7 @@ impl<U: UnitControl> App<U> {
         let Some(Intake { job, from }) = self.intake.pop_front() else { return };
         let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
         let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
-        let slot = match intake::named(&place, &job) {
+        let slot = match named(&place, &job) {
             Ok(Named::As(version)) => Some(SlotName::first(version)),
             Ok(Named::Nothing) | Err(_) => None,
         };

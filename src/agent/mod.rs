@@ -14,6 +14,7 @@ mod freeze;
 pub mod intake;
 mod intake_queue;
 pub mod notices;
+mod naming;
 pub mod orphan;
 mod pin;
 mod plan;
