@@ -21,6 +21,7 @@ use crate::model::{Code, DeploymentId, Fault, Freeze, Outcome, Report, SlotName}
 use crate::slots::Published;
 use crate::units::UnitControl;
 
+use super::ahead::{Leading, Led, next_of};
 use super::alarm;
 use super::ask::{Answer, AppHandle, Ask};
 use super::deploy::{Ground, Running, Wanted};
@@ -53,6 +54,8 @@ pub struct App<U: UnitControl> {
     pub(super) inbox: Inbox,
     pub(super) work: Work,
     pub(super) queued: Option<Wanted>,
+    /// What sees to it that others go ahead of that.
+    pub(super) leading: Option<Leading>,
     /// The slots that somebody has plans with, for a prune under way.
     pub(super) wanted: watch::Sender<Vec<SlotName>>,
     pub(super) intake: VecDeque<Intake>,
@@ -106,6 +109,7 @@ enum Woken {
     TakenIn(Result<Result<Published, Refused>, JoinError>),
     Driven(Result<Driven, JoinError>),
     Pruned(Result<Result<Pruned, Fault>, JoinError>),
+    Led(Led),
     Retry,
     Recover,
     Prune,
@@ -132,6 +136,7 @@ impl<U: UnitControl> App<U> {
             inbox,
             work: Work::Nothing,
             queued: None,
+            leading: None,
             kept: None,
             unkept: None,
             wanted: watch::Sender::new(Vec::new()),
@@ -161,6 +166,7 @@ impl<U: UnitControl> App<U> {
                 Woken::TakenIn(result) => self.taken_in(result).await,
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
+                Woken::Led(led) => self.led(led),
                 Woken::Retry => self.retry(),
                 Woken::Recover => {
                     self.recover().await;
@@ -183,6 +189,7 @@ impl<U: UnitControl> App<U> {
             end = end_of_work(&mut self.work) => end,
             result = end_of(&mut self.taking) => Woken::TakenIn(result),
             batch = self.inbox.next(), if accepting => Woken::Dropped(batch),
+            led = next_of(&mut self.leading) => Woken::Led(led),
             () = at(self.retry_at) => Woken::Retry,
             () = at(self.recover_at) => Woken::Recover,
             () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
@@ -261,6 +268,7 @@ impl<U: UnitControl> App<U> {
         self.share_wanted();
         if matches!(self.work, Work::Nothing)
             && !self.paused
+            && self.is_led()
             && let Some(wanted) = self.queued.take()
         {
             self.start(wanted);

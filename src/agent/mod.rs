@@ -2,13 +2,16 @@
 //! state.
 
 mod again;
+pub mod ahead;
 mod alarm;
 mod answers;
 pub mod app;
 pub mod ask;
 pub mod choose;
 pub mod crash;
+mod dependencies;
 pub mod deploy;
+pub mod directory;
 mod events;
 mod freeze;
 pub mod intake;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::model::route::AcceptAt;
-use crate::model::{HookPoint, InstanceName, SlotName, UnitName};
+use crate::model::{AppName, HookPoint, InstanceName, SlotName, UnitName};
 use crate::points::named;
 
 use super::facts::{Side, Traffic};
@@ -22,6 +22,8 @@ pub enum Effect {
     Hold,
     /// Raise the mark to the candidate: it was tried.
     RaiseMark,
+    /// See that the apps are up which this one depends on.
+    AskNeeds(Vec<AppName>),
     /// See that systemd has the units of B, and that none is masked.
     CheckUnits,
     /// See to it that the gate is active; under the hold mark it starts nothing.
@@ -101,6 +103,7 @@ named! {
         Announce = "announce",
         Hold = "hold",
         RaiseMark = "raise-mark",
+        AskNeeds = "ask-needs",
         CheckUnits = "check-units",
         Gate = "gate",
         LinkNext = "link-next",
@@ -141,6 +144,7 @@ impl Effect {
             Effect::Announce => Kind::Announce,
             Effect::Hold => Kind::Hold,
             Effect::RaiseMark => Kind::RaiseMark,
+            Effect::AskNeeds(_) => Kind::AskNeeds,
             Effect::CheckUnits => Kind::CheckUnits,
             Effect::Gate => Kind::Gate,
             Effect::LinkNext => Kind::LinkNext,
@@ -188,7 +192,8 @@ impl Effect {
     pub fn is_interruptible(&self) -> bool {
         matches!(
             self.kind(),
-            Kind::Verify
+            Kind::AskNeeds
+                | Kind::Verify
                 | Kind::Gate
                 | Kind::AskLive
                 | Kind::Hook
@@ -211,6 +216,9 @@ impl fmt::Display for Effect {
             Effect::Announce => f.write_str("announce it"),
             Effect::Hold => f.write_str("set the hold mark"),
             Effect::RaiseMark => f.write_str("raise the mark"),
+            Effect::AskNeeds(on) => {
+                write!(f, "ask {}", on.iter().map(AppName::as_str).collect::<Vec<_>>().join(" "))
+            }
             Effect::CheckUnits => f.write_str("check the units"),
             Effect::Gate => f.write_str("check the gate"),
             Effect::LinkNext => f.write_str("link next"),

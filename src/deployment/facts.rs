@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::Kind;
 use crate::model::slot::UnitCount;
 use crate::model::time::duration_text;
-use crate::model::{DeploymentId, HookPoint, Hooks, InstanceName, Migration, SlotName, StrategyName, UnitName};
+use crate::model::{
+    AppName, DeploymentId, HookPoint, Hooks, InstanceName, Migration, SlotName, StrategyName, UnitName,
+};
 
 use super::batches::{Batch, Seat};
 
@@ -28,6 +30,9 @@ pub struct Facts {
     pub via: Via,
     /// How it moves.
     pub plan: Plan,
+    /// The apps that have to be up before it begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<AppName>,
 }
 
 /// A slot and the units that run it.

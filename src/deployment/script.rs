@@ -19,7 +19,11 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
         Stage::Preparing => {
             // The mark first: one whose units turn out to be unusable was tried as well, and after an operator's word
             // to go elsewhere it must not come by itself.
-            effects.extend([Effect::Hold, Effect::RaiseMark, Effect::CheckUnits]);
+            effects.extend([Effect::Hold, Effect::RaiseMark]);
+            if !facts.needs.is_empty() {
+                effects.push(Effect::AskNeeds(facts.needs.clone()));
+            }
+            effects.push(Effect::CheckUnits);
             if facts.via == Via::Next {
                 effects.push(Effect::LinkNext);
             }

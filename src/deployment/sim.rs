@@ -61,7 +61,7 @@ pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
     let batches = row(&[Mover { unit: unit.name.clone(), old, new: unit.instances, numbers }]);
     let overlap = from.is_some() && numbers != Numbers::stop_start(unit.instances);
     let plan = Plan { batches, overlap, warm: true, ..Plan::forgotten() };
-    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
+    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs: Vec::new() }
 }
 
 /// The same with a hook at each point.
@@ -276,6 +276,7 @@ impl Sim {
             Effect::Close => self.intent = None,
             Effect::Rest => self.gate = self.gate && !self.running.is_empty(),
             Effect::Hold
+            | Effect::AskNeeds(_)
             | Effect::CheckUnits
             | Effect::RaiseMark
             | Effect::Verify(_)

@@ -7,6 +7,7 @@ mod row05;
 mod row06;
 mod row07;
 mod row08;
+mod row09;
 mod row10;
 mod row13;
 mod row14;
@@ -31,6 +32,7 @@ fn refusals() {
     row07::row07_refusal(&world);
     row08::row08_refusal(&world);
     row10::row10_refusal(&world);
+    row09::row09_refusal(&world);
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
     // What it leaves is a deployment that failed.

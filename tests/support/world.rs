@@ -97,10 +97,8 @@ impl World {
         let path = format!("/etc/slotd/apps/{app}.toml");
         let before = String::from_utf8(self.host.read(&path)).expect("text");
         // Keys without a table come first.
-        let (head, tables) = match text.find('[') {
-            Some(at) => text.split_at(at),
-            None => (text, ""),
-        };
+        let table = if text.starts_with('[') { Some(0) } else { text.find("\n[").map(|at| at + 1) };
+        let (head, tables) = text.split_at(table.unwrap_or(text.len()));
         let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());
         let keys: Vec<String> = head.lines().filter_map(key).collect();
         let replaced: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();

@@ -7,6 +7,7 @@ mod blame;
 mod evidence;
 mod gate;
 mod hook;
+mod needs;
 mod outside;
 mod records;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use crate::units::UnitControl;
 use super::effect::Effect;
 use super::intent::IntentFile;
 use super::machine::{Failure, Observed};
+use super::neighbours::Neighbours;
 use super::stage::Stage;
 use super::world::{Context, World};
 
@@ -66,6 +68,8 @@ pub struct Host<U: UnitControl> {
     pub route: AnyRoute<U>,
     /// Past deployments; may be out of order.
     pub history: Option<History>,
+    /// The other apps, some of which this one may depend on.
+    pub neighbours: Neighbours,
     /// The record of the deployment while it is open.
     pub intent: IntentFile,
     /// Where reports are shown.
@@ -111,7 +115,14 @@ impl<U: UnitControl> Host<U> {
         let intent = IntentFile::of(store.layout());
         let gate_started = AtomicBool::new(false);
         let outside = outside::Watch::default();
-        Host { settings, store, units, route, history, intent, shown, limits, gate_started, outside }
+        let neighbours = Neighbours::default();
+        Host { settings, store, units, route, history, neighbours, intent, shown, limits, gate_started, outside }
+    }
+
+    /// The same on a host with these apps.
+    #[must_use]
+    pub fn among(self, neighbours: Neighbours) -> Self {
+        Host { neighbours, ..self }
     }
 
     fn limits(&self) -> Limits {
@@ -158,6 +169,7 @@ impl<U: UnitControl> World for Host<U> {
         match effect {
             Effect::Announce => self.announce(&context).await,
             Effect::Hold => self.hold(&context, self.limit(effect)).await,
+            Effect::AskNeeds(on) => self.ask_needs(on).await,
             Effect::CheckUnits => self.check_units(context.facts).await,
             Effect::RaiseMark => self.raise_mark(context.facts).await,
             Effect::Gate => self.start_gate().await,
