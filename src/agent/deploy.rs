@@ -84,7 +84,7 @@ impl<U: UnitControl> Ground<U> {
         let migration = wanted.report.migration.or(migration);
         let release = release.unwrap_or_default();
         let report = Report { from, release, migration, ..wanted.report };
-        Ok(self.run(Machine::new(facts), report))
+        Ok(self.run(Machine::new(facts), report, true))
     }
 
     /// Goes on with what the last run of slotd left open, if it left something; brings links and gate in order.
@@ -127,7 +127,7 @@ impl<U: UnitControl> Ground<U> {
             stage.state()
         );
         let facts = intent.facts.clone();
-        Ok(Some(self.run(Machine::resume(facts, stage), intent.report)))
+        Ok(Some(self.run(Machine::resume(facts, stage), intent.report, false)))
     }
 
     /// The live slot, if `current` names a whole one.
@@ -146,7 +146,8 @@ impl<U: UnitControl> Ground<U> {
         side_of(&self.store, slot)
     }
 
-    fn run(&self, machine: Machine, report: Report) -> Running {
+    /// `anew`: nothing of it is announced yet.
+    fn run(&self, machine: Machine, report: Report, anew: bool) -> Running {
         let (words, mut heard) = mpsc::channel(4);
         let (shown, seen) = watch::channel(Some(report.clone()));
         let (id, slots) = (machine.facts().id.clone(), machine.facts().slots());
@@ -163,6 +164,13 @@ impl<U: UnitControl> Ground<U> {
         let task = tokio::spawn(async move {
             let driven = async {
                 host.learn_limits(machine.facts()).await;
+                let machine = match anew {
+                    true => {
+                        let along = host.learn_along(machine.facts()).await;
+                        machine.beside(along)
+                    }
+                    false => machine,
+                };
                 drive(machine, report, &host, &mut heard).await
             };
             tokio::select! {
@@ -191,7 +199,7 @@ impl<U: UnitControl> Ground<U> {
             Kind::Deploy => self.settings.depends_on.clone(),
             Kind::Rollback => Vec::new(),
         };
-        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan, needs })
+        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan, needs, along: Vec::new() })
     }
 
     /// A `current` that names nothing whole is brought to `next`, else `fallback`, if its files are those that were
@@ -259,6 +267,7 @@ impl<U: UnitControl> Ground<U> {
             via: Via::Next,
             plan: Plan::forgotten(),
             needs: Vec::new(),
+            along: Vec::new(),
         };
         Ok(Some(Intent::new(facts, Stage::Settling(settling), report)))
     }

@@ -76,6 +76,8 @@ pub enum Effect {
     AskAgain(Side),
     /// Write the evidence, and the quarantine if the release is at fault.
     Judge(Ruling),
+    /// Start those of these units that went down with the app's.
+    Rejoin(Vec<UnitName>),
     /// End the intent: it becomes the record of the last deployment.
     Close,
     /// Remove the hold mark.
@@ -130,6 +132,7 @@ named! {
         Links = "links",
         AskAgain = "ask-again",
         Judge = "judge",
+        Rejoin = "rejoin",
         Close = "close",
         Unhold = "unhold",
         Rest = "rest",
@@ -171,6 +174,7 @@ impl Effect {
             Effect::Links(_) => Kind::Links,
             Effect::AskAgain(_) => Kind::AskAgain,
             Effect::Judge(_) => Kind::Judge,
+            Effect::Rejoin(_) => Kind::Rejoin,
             Effect::Close => Kind::Close,
             Effect::Unhold => Kind::Unhold,
             Effect::Rest => Kind::Rest,
@@ -248,6 +252,7 @@ impl fmt::Display for Effect {
             Effect::Links(_) => f.write_str("tidy the links"),
             Effect::AskAgain(side) => write!(f, "ask {} what the candidate failed", side.slot),
             Effect::Judge(_) => f.write_str("keep the evidence"),
+            Effect::Rejoin(units) => write!(f, "see that {} still run", names(units)),
             Effect::Close => f.write_str("close it"),
             Effect::Unhold => f.write_str("remove the hold mark"),
             Effect::Rest => f.write_str("let the gate rest if nothing runs"),

@@ -113,6 +113,13 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
     effects
 }
 
+/// The end, whatever it is.
+pub(super) fn closing_script(facts: &Facts) -> Vec<Effect> {
+    let along: Vec<UnitName> = facts.along.iter().map(|along| along.unit.clone()).collect();
+    let rejoin = (!along.is_empty()).then_some(Effect::Rejoin(along));
+    rejoin.into_iter().chain([Effect::Close, Effect::Unhold, Effect::Rest, Effect::Record]).collect()
+}
+
 fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {
     let side = settling.to.side(facts);
     let mut effects = vec![Effect::Hold];

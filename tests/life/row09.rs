@@ -165,3 +165,82 @@ pub fn row09_refusal(world: &World) {
     world.host.ok("systemctl reload slotd.service");
     assert_eq!(world.json("check web"), serde_json::json!([]));
 }
+
+/// Units beside the app's: three that go down with its first slot, the last by the others; one that doesn't run; one that
+/// would start that slot; one that goes by the gate.
+#[track_caller]
+fn add_units(world: &World) {
+    for (unit, ties) in [
+        ("metrics", "PartOf=web@1.0.0.service"),
+        ("tail", "BindsTo=metrics.service\nAfter=metrics.service"),
+        ("mail", "Requires=tail.service"),
+        ("idle", "PartOf=web@1.0.0.service"),
+        ("bound", "BindsTo=web@1.0.0.service\nAfter=web@1.0.0.service"),
+        ("side", "BindsTo=web.service\nAfter=web.service"),
+    ] {
+        let text = format!("[Unit]\n{ties}\n[Service]\nExecStart=/bin/sleep infinity\n");
+        world.host.write(&format!("/etc/systemd/system/{unit}.service"), text);
+    }
+    world.host.ok("systemctl daemon-reload && systemctl start metrics tail mail bound side");
+}
+
+/// A rule of polkit by which slotd may start what goes down with its app.
+#[track_caller]
+fn allow(world: &World, units: &str) {
+    let rule = format!(
+        "polkit.addRule(function(action, subject) {{\n    if (action.id == \"org.freedesktop.systemd1.manage-units\" && \
+         subject.user == \"slotd\" && action.lookup(\"verb\") == \"start\" &&\n        \
+         /^({units})\\.service$/.test(action.lookup(\"unit\")))\n        return polkit.Result.YES;\n}});\n"
+    );
+    world.host.write("/etc/polkit-1/rules.d/60-beside-web.rules", rule);
+}
+
+/// Which of the units beside the app are up.
+fn up(world: &World) -> String {
+    let units = "metrics.service tail.service mail.service idle.service bound.service side.service";
+    let list = format!("systemctl list-units --plain --no-legend --state=active {units} | cut -d. -f1 | sort");
+    world.host.ok(&list).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_goes_down_with_a_slot_is_up_again() {
+    let world = world("row09-along");
+    world.supply_server();
+    world.settings("web", "[retention]\nkeep = 10\n");
+    world.send_live("web", "1.0.0");
+    add_units(&world);
+    // What would go down and may not be started is told before.
+    let checked = world.slotctl("check web");
+    expect_exit(&checked, Exit::Degraded as i32);
+    let shown = shown(&checked);
+    expect_parts(&shown, &["metrics.service", "tail.service", "mail.service", "goes down with web@1.0.0.service"]);
+    allow(&world, "metrics|tail|mail|idle|bound|side");
+    assert_eq!(world.json("check web"), serde_json::json!([]));
+    assert_eq!(up(&world), "bound mail metrics side tail");
+    let side = || world.host.ok("systemctl show -P InvocationID side.service");
+    let run = side();
+
+    // Back to the slot: all of them are up as before.
+    expect_exit(&world.send("web", &world.make("web", "2.0.0", "health-500")), Exit::RolledBack as i32);
+    assert_eq!(up(&world), "bound mail metrics side tail");
+    let last = last(&world, "web");
+    assert_eq!(last["ended"]["warnings"], Value::Null, "{last}");
+    assert!(last["steps"].to_string().contains("see that bound.service"), "{last}");
+
+    // The slot is left: what would start it again stays down, and that is said.
+    let sent = world.send("web", &world.make("web", "3.0.0", ""));
+    expect_exit(&sent, 0);
+    expect_parts(&crate::support::host::shown(&sent), &["bound.service went down with web@1.0.0.service and stays so"]);
+    assert_eq!(up(&world), "mail metrics side tail");
+    assert_eq!(side(), run, "the gate was active all the while");
+    world.expect_serving(8080, "3.0.0");
+
+    // And back by an operator's word: it goes down with nothing now, and may be started by hand.
+    world.ok("rollback web");
+    world.host.ok("systemctl start bound");
+    allow(&world, "side");
+    let sent = world.send("web", &world.make("web", "4.0.0", ""));
+    expect_exit(&sent, 0);
+    expect_parts(&crate::support::host::shown(&sent), &["slotd may not start metrics.service"]);
+    world.expect_serving(8080, "4.0.0");
+}

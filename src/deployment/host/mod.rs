@@ -3,6 +3,7 @@
 //! Each effect asks for what is and does what is missing. Work on files runs on a blocking thread, and none of it may
 //! be left half-way ([`Effect::is_interruptible`]); what waits for systemd or for a probe may.
 
+mod along;
 mod blame;
 mod evidence;
 mod gate;
@@ -17,6 +18,7 @@ mod unit;
 mod used;
 mod vigil;
 
+use along::REJOIN_LIMIT;
 pub use gate::is_awake;
 use unit::ASK_AGAIN_LIMIT;
 pub use unit::target;
@@ -203,6 +205,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Links(slot) => self.tidy_links(context.facts, slot.clone()).await,
             Effect::AskAgain(side) => self.ask_again(side).await,
             Effect::Judge(ruling) => self.judge(&context, ruling.clone()).await,
+            Effect::Rejoin(_) => self.rejoin(context.facts).await,
             Effect::Close => self.close(&context).await,
             Effect::Unhold => self.unhold().await,
             Effect::Rest => self.rest(context.facts).await,
@@ -225,6 +228,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Prove(instances, _) => each(instances.len(), proof.deadline + proof.stable_for),
             Effect::AskAgain(side) => each(side.unit_names().len(), proof.deadline + ASK_AGAIN_LIMIT),
             Effect::AskLive | Effect::AskOutside => proof.deadline,
+            Effect::Rejoin(units) => each(units.len(), REJOIN_LIMIT),
             Effect::Drain(_) => self.drain_limit() + FILES_LIMIT,
             // The last look may take its time.
             Effect::Soak(_) => self.settings.soak.longest() + SOAK_PATIENCE + proof.timeout + proof.deadline,

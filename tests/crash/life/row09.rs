@@ -64,3 +64,48 @@ fn row09_kill() {
         assert!(first[0]["ended"]["at"].as_str() <= last["steps"][0]["began"].as_str(), "{story}: {status}");
     }
 }
+
+/// Units that go down with the app's are up again wherever slotd dies: on the way forward, on the way back, and between the
+/// stop that took them and the word that they were there.
+#[test]
+fn killed_beside_units_that_go_down_too() {
+    let rig = Rig::boot("row09-along", Profile::User);
+    let world = &rig.world;
+    let parts = ["1.0.0", "2.0.0", "3.0.0"].map(|version| format!("PartOf=web@{version}.service\n")).concat();
+    for (unit, ties) in [("metrics", parts.as_str()), ("tail", "BindsTo=metrics.service\nAfter=metrics.service\n")] {
+        let text = format!("[Unit]\n{ties}[Service]\nExecStart=/bin/sleep infinity\n");
+        world.host.write(&format!("/etc/systemd/system/{unit}.service"), text);
+    }
+    let rule = "polkit.addRule(function(action, subject) {\n    \
+                if (subject.user == \"slotd\" && /^(metrics|tail)\\.service$/.test(action.lookup(\"unit\")))\n        \
+                return polkit.Result.YES;\n});\n";
+    world.host.write("/etc/polkit-1/rules.d/60-beside-web.rules", rule);
+    world.host.ok("systemctl daemon-reload && systemctl start tail metrics");
+    let is_up = || world.host.ok("systemctl is-active tail metrics || true").replace('\n', " ");
+    assert_eq!(is_up(), "active active");
+    for (number, point) in
+        ["before:stop", "after:stop", "before:start", "after:switch", "before:rejoin", "after:rejoin", "after:close"]
+            .into_iter()
+            .enumerate()
+    {
+        let good = ["1.0.0", "2.0.0"][number % 2];
+        for (version, outcome) in [(good, "done"), ("9.0.0", "rolled-back")] {
+            if version == "9.0.0" && point == "after:switch" {
+                continue;
+            }
+            world.slotctl("quarantine clear web 9.0.0");
+            rig.arm(point, 1);
+            let story = format!("{point}: web {version}");
+            eprintln!("{story}");
+            world.begin("along", &format!("activate web {version}"));
+            rig.expect_dead(point);
+            let status = world.expect_status("web", &story, |status| {
+                status["deployment"].is_null() && status["last"]["to"] == version && !status["last"]["ended"].is_null()
+            });
+            world.exit_of("along");
+            assert_eq!(status["last"]["ended"]["outcome"], outcome, "{story}: {status}");
+            assert_eq!(is_up(), "active active", "{story}: {status}; {}", world.journal());
+            world.expect_serving(8080, good);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
+mod along;
 mod findings;
 mod firewall;
 mod gate;
@@ -146,6 +147,7 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
         hook::check(expected, path, point, name, &mut findings);
         leave::check(expected, rules, name.as_str(), "go live", &mut findings);
     }
+    along::check(expected, path, rules, &mut findings);
     findings.0
 }
 
