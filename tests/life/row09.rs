@@ -53,7 +53,7 @@ fn row09_story() {
     assert_eq!((&accepted["id"], &the_one(&accepted)["app"]), (&"web-1".into(), &"api".into()), "{accepted}");
     world.expect_serving(8081, "1.0.0");
     world.expect_serving(8080, "1.0.0");
-    world.expect_idle("web");
+    world.expect_status("web", "the end of web-1", |status| !status["last"]["ended"].is_null());
 
     // In order: api ends before web begins.
     stage(&world, "api", "2.0.0", "");
@@ -97,30 +97,33 @@ fn row09_story() {
     world.expect_serving(8080, "3.0.0");
     world.host.ok("systemctl start api.socket api.service");
     world.expect_serving(8080, "2.0.0");
-    world.expect_idle("web");
-    assert_eq!(last(&world, "web")["attempt"], 2);
+    let tried = |status: &Value| status["last"]["attempt"] == 2 && status["deployment"].is_null();
+    world.expect_status("web", "the end of the second try", tried);
 
-    // A release that is sent brings them up as well.
+    // What is brought together brings them up as well, and a release that is sent.
+    expect_parts(&world.ok("deploy-staged web"), &["api online, 4.0.0 at 127.0.0.1:8081 (api-4)", "4.0.0 is live"]);
+    assert_eq!(world.json("status api")["current"], "4.0.0");
     world.settings("web", "deploy = \"automatic\"\n");
+    stage(&world, "api", "4.5.0", "");
     let sent = world.send("web", &world.make("web", "5.0.0", ""));
     expect_exit(&sent, 0);
-    expect_parts(&shown(&sent), &["api online, 4.0.0 at 127.0.0.1:8081"]);
-    assert_eq!(world.json("status api")["current"], "4.0.0");
+    expect_parts(&shown(&sent), &["api online, 4.5.0 at 127.0.0.1:8081"]);
+    assert_eq!(world.json("status api")["current"], "4.5.0");
 
     // What goes live by itself waits for what is under way, and brings up nothing that waits for somebody.
     stage(&world, "api", "5.0.0", "");
     world.drop_in("web", &world.make("web", "6.0.0", ""));
     world.expect_serving(8080, "6.0.0");
     world.expect_idle("web");
-    assert_eq!(world.json("status api")["current"], "4.0.0");
+    assert_eq!(world.json("status api")["current"], "4.5.0");
     world.settings("api", "deploy = \"automatic\"\n[soak]\ntime = \"5s\"\n");
     world.expect_status("api", "5.0.0 under way", |status| status["deployment"]["to"] == "5.0.0");
     world.drop_in("web", &world.make("web", "7.0.0", ""));
     let waits = |status: &Value| {
         let reason = status["waiting"][0]["reason"].as_str().unwrap_or_default();
-        reason.ends_with("waits for api-5, which goes first")
+        reason.ends_with("waits for api-6, which goes first")
     };
-    world.expect_status("web", "7.0.0 to wait for api-5", waits);
+    world.expect_status("web", "7.0.0 to wait for api-6", waits);
     world.expect_serving(8080, "7.0.0");
     assert_eq!(world.json("status api")["current"], "5.0.0");
 }
