@@ -161,6 +161,31 @@ fn two_apps_cannot_claim_one_template() {
 }
 
 #[test]
+fn what_is_depended_on_is_there_and_leads_nowhere_back() {
+    let app = |name: &str, on: &str| format!("depends_on = [{on}]\n[[unit]]\nname = \"{name}@\"\n");
+    let folder = Folder::with(&[
+        ("api.toml", &app("api", "\"db\"")),
+        ("db.toml", &app("db", "\"web\"")),
+        ("web.toml", &app("web", "\"mail\", \"api\"")),
+        ("shop.toml", &app("shop", "\"web\", \"bad\"")),
+        ("bad.toml", "x"),
+    ]);
+    let (good, broken) = folder.load();
+    assert_eq!(good, ["shop"], "a circle that it only leads to, or a broken file, is none of its own");
+    let expected = [
+        "api.toml: api depends on itself: api -> db -> web -> api",
+        "db.toml: db depends on itself: db -> web -> api -> db",
+        "web.toml: there is no app mail",
+    ];
+    assert_eq!(broken.iter().filter(|line| !line.starts_with("bad.toml")).collect::<Vec<_>>(), expected);
+    let apps = config::load_apps(folder.0.path(), &Defaults::default());
+    let web: Vec<String> = apps.broken.iter().flat_map(|it| &it.errors).map(ToString::to_string).collect();
+    let shown = web.iter().find(|it| it.contains("web.toml:1:23")).expect("the circle");
+    assert!(shown.contains("web.toml:1:23: web depends on itself: web -> api -> db -> web"), "{shown}");
+    assert!(shown.contains("\n                      ^^^^^\n"), "{shown}");
+}
+
+#[test]
 fn a_file_that_anybody_can_write_is_not_believed() {
     let folder = Folder::with(&[("web.toml", WEB)]).mode("web.toml", 0o646);
     let apps = config::load_apps(folder.0.path(), &Defaults::default());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use control_fake::*;
 use slotd::control::api::*;
-use slotd::model::{HookPoint, Migration, StrategyName};
+use slotd::model::{Dependency, DependencyState, HookPoint, Migration, StrategyName};
 
 #[test]
 fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
@@ -46,6 +46,14 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
         by_hand: false,
         soak: Duration::from_secs(60),
         confirm: true,
+        dependencies: vec![Dependency {
+            app: "api".parse().expect("name"),
+            state: DependencyState::Online,
+            slot: Some(slot("1.0.0")),
+            next: Some(slot("1.1.0")),
+            deployment: None,
+            address: Some("127.0.0.1:8081".into()),
+        }],
         refusals: vec![],
     };
     world.fake.set(|script| script.planned = Some(planned.clone()));
@@ -58,6 +66,7 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
          data        compatible migration: older slots go on working\n  \
          hook        web-look@3.0.0.service, preflight: before anything is touched; if it fails, nothing is\n  \
          hook        web-migrate@3.0.0.service, deploy: once, before the first new instance starts; if it fails, slotd goes back\n  \
+         needs       api online, 1.0.0 at 127.0.0.1:8081; 1.1.0 goes live first\n  \
          batch 1     start and prove web@3.0.0.service, drain and stop web@2.0.0.service\n  \
          then        waits for `slotctl promote web`, with 10 % of new users\n  \
          batch 2     start and prove web@3.0.0@2.service\n  \

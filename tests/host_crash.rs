@@ -65,6 +65,7 @@ fn killed_at_every_point_once() {
         fired
     });
     let own = killed_while_it_waits_for_a_word() + killed_on_the_way_back_to_a_warm_slot() + killed_around_a_hook();
+    let own = own + killed_where_others_are_concerned();
     let fired = fired.iter().sum::<usize>() + own;
     tell(&format!("killed at every point once: points={} fired={fired}", points.len()));
     assert_eq!(points.len(), fired);
@@ -74,7 +75,12 @@ fn killed_at_every_point_once() {
 const WAITS: [&str; 2] = ["before:await", "after:await"];
 const RETURNS: [&str; 2] = ["before:return", "after:return"];
 const HOOKS: [&str; 4] = ["before:hook", "after:hook", "before:end-hooks", "after:end-hooks"];
-const OWN: [&str; 8] = [WAITS[0], WAITS[1], RETURNS[0], RETURNS[1], HOOKS[0], HOOKS[1], HOOKS[2], HOOKS[3]];
+/// What concerns others: the apps that this one needs, and the units that go down with it.
+const OTHERS: [&str; 4] = ["before:ask-needs", "after:ask-needs", "before:rejoin", "after:rejoin"];
+const OWN: [&str; 12] = [
+    WAITS[0], WAITS[1], RETURNS[0], RETURNS[1], HOOKS[0], HOOKS[1], HOOKS[2], HOOKS[3], OTHERS[0], OTHERS[1],
+    OTHERS[2], OTHERS[3],
+];
 
 /// A deployment that waits behind its canary goes on waiting after each death, and then goes live by that word.
 fn killed_while_it_waits_for_a_word() -> usize {
@@ -167,6 +173,38 @@ fn killed_around_a_hook() -> usize {
         assert_eq!(left, "0", "{point}");
     }
     HOOKS.len()
+}
+
+/// An app that needs another one, and takes a unit down with it: each deployment goes on, and the unit is up again.
+fn killed_where_others_are_concerned() -> usize {
+    let rig = Rig::empty("crash-others", Profile::User);
+    let world = &rig.world;
+    world.supply_server();
+    for (app, port) in [("api", 8081), ("web", 8080)] {
+        world.add_app(app, port);
+        world.send_live(app, "1.0.0");
+    }
+    world.settings("web", "depends_on = [\"api\"]\n");
+    let parts: String = (1..=OTHERS.len()).map(|version| format!("PartOf=web@{version}.0.0.service\n")).collect();
+    let unit = format!("[Unit]\n{parts}[Service]\nExecStart=/bin/sleep infinity\n");
+    world.host.write("/etc/systemd/system/metrics.service", unit);
+    let rule = "polkit.addRule(function(action, subject) {\n    \
+                if (subject.user == \"slotd\" && action.lookup(\"unit\") == \"metrics.service\")\n        \
+                return polkit.Result.YES;\n});\n";
+    world.host.write("/etc/polkit-1/rules.d/60-metrics.rules", rule);
+    world.host.ok("systemctl daemon-reload && systemctl start metrics");
+    for (point, version) in OTHERS.into_iter().zip(2..) {
+        let file = world.make("web", &format!("{version}.0.0"), "");
+        rig.arm(point, 1);
+        world.begin("deploy", &format!("deploy {file} --app web"));
+        rig.expect_dead(point);
+        let (exit, said) = world.exit_of("deploy");
+        assert_eq!(exit, 0, "{point}: {said}");
+        world.expect_serving(8080, &format!("{version}.0.0"));
+        world.expect_idle("web");
+        world.host.ok("systemctl is-active metrics");
+    }
+    OTHERS.len()
 }
 
 #[test]

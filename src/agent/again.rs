@@ -7,9 +7,10 @@
 use crate::control::api::{Accepted, ApiError, RetryRequest};
 use crate::control::service::Caller;
 use crate::model::deployment::Otherwise;
-use crate::model::{Code, Outcome};
+use crate::model::{Code, Kind, Outcome};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::App;
 use super::verbs::Verb;
 
@@ -29,7 +30,11 @@ impl<U: UnitControl> App<U> {
         self.check_freeze(None)?;
         let message = message.or(last.message);
         let otherwise = Otherwise { strategy: last.strategy, migration: last.migration };
-        self.accept(last.kind, last.to, caller, message, otherwise).await
+        let ahead = match last.kind {
+            Kind::Deploy => Ahead::Staged,
+            Kind::Rollback => Ahead::Nothing,
+        };
+        self.accept(last.kind, last.to, caller, message, otherwise, ahead).await
     }
 
     async fn take_again(&mut self, caller: &Caller, message: Option<String>) -> Result<Accepted, ApiError> {

@@ -11,6 +11,7 @@ use crate::model::deployment::{Blame, Ended, Kind, Otherwise, Say};
 use crate::model::{self, Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::{App, Work};
 use super::ask::{Answer, Ask};
 use super::deploy::{Wanted, Word, new_report};
@@ -36,6 +37,7 @@ impl<U: UnitControl> App<U> {
                     return;
                 }
                 let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
+                let ahead = if query.without_dependencies { Ahead::Nothing } else { Ahead::Staged };
                 let job = Job {
                     source: Source::Upload(path),
                     file: query.file,
@@ -44,7 +46,7 @@ impl<U: UnitControl> App<U> {
                     by: caller.name,
                     message: query.message,
                 };
-                self.intake.push_back(Intake { job, from: Bearer::Caller(answer, otherwise) });
+                self.intake.push_back(Intake { job, from: Bearer::Caller(answer, otherwise, ahead) });
             }
             Ask::Activate(request, caller, answer) => {
                 let result = self.activate(request, &caller).await;
@@ -57,6 +59,14 @@ impl<U: UnitControl> App<U> {
                     let _ = answer.send(result);
                 }
             },
+            Ask::GoesNext(answer) => {
+                // One that can't be told isn't brought up either.
+                let _ = answer.send(self.goes_next().unwrap_or_default());
+            }
+            Ask::GoAhead(before, caller, answer) => {
+                let result = self.go_ahead(&before, &caller).await;
+                let _ = answer.send(result);
+            }
             Ask::Scale(request, caller, answer) => {
                 let result = self.scale(request, &caller).await;
                 let _ = answer.send(result);
@@ -110,7 +120,7 @@ impl<U: UnitControl> App<U> {
         if let Some(at) = request.at {
             return self.schedule(request, at, caller);
         }
-        let ActivateRequest { slot, message, force, strategy, migration, at: _ } = request;
+        let ActivateRequest { slot, message, force, strategy, migration, without_dependencies, at: _ } = request;
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
@@ -119,7 +129,8 @@ impl<U: UnitControl> App<U> {
             self.check_freeze(Some(&slot))?;
         }
         self.admit(Verb::Activate)?;
-        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }).await
+        let ahead = if without_dependencies { Ahead::Nothing } else { Ahead::Staged };
+        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }, ahead).await
     }
 
     pub(super) async fn rollback(&mut self, request: RollbackRequest, caller: &Caller) -> Result<Accepted, ApiError> {
@@ -144,7 +155,7 @@ impl<U: UnitControl> App<U> {
         }
         self.check_pause()?;
         self.admit(Verb::Rollback)?;
-        self.accept(Kind::Rollback, target, caller, request.message, Otherwise::default()).await
+        self.accept(Kind::Rollback, target, caller, request.message, Otherwise::default(), Ahead::Nothing).await
     }
 
     /// Refuses what needs the app to itself while something is under way.
@@ -207,6 +218,7 @@ impl<U: UnitControl> App<U> {
         caller: &Caller,
         message: Option<String>,
         otherwise: Otherwise,
+        ahead: Ahead,
     ) -> Result<Accepted, ApiError> {
         // What can't be is said now, and not by a deployment that fails at once.
         self.ground.plan(otherwise, kind, &slot)?;
@@ -217,8 +229,8 @@ impl<U: UnitControl> App<U> {
         let id = self.next_id();
         let Otherwise { strategy, migration } = otherwise;
         let report = Report { strategy, migration, ..new_report(id.clone(), kind, slot, &caller.name, message) };
-        self.queue(Wanted { report, word: Word::Operators });
-        Ok(Accepted::Deployment { id, kind, bound })
+        self.queue(Wanted { report, word: Word::Operators, ahead });
+        Ok(Accepted::Deployment { id, kind, bound, dependencies: Vec::new() })
     }
 
     /// The longest that going back to `slot` may take, by the units' own limits; `None` if one has no limit, or systemd
@@ -303,7 +315,7 @@ impl<U: UnitControl> App<U> {
             let result = match (sent, heard.await) {
                 (Ok(()), Ok(Ok(()))) => Ok(match back {
                     Some(to) => Accepted::Undone { id, to },
-                    None => Accepted::Deployment { id, kind, bound: None },
+                    None => Accepted::Deployment { id, kind, bound: None, dependencies: Vec::new() },
                 }),
                 (Ok(()), Ok(Err(refused))) => {
                     let error = ApiError::new(Refused::code(say), format!("{say} isn't heard by {id}: {refused}"));

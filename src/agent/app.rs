@@ -21,6 +21,7 @@ use crate::model::{Code, DeploymentId, Fault, Freeze, Outcome, Report, SlotName}
 use crate::slots::Published;
 use crate::units::UnitControl;
 
+use super::ahead::{Leading, Led, next_of};
 use super::alarm;
 use super::ask::{Answer, AppHandle, Ask};
 use super::deploy::{Ground, Running, Wanted};
@@ -29,8 +30,8 @@ use super::intake_queue::{Intake, Taking, end_of, write_fate};
 use super::prune::PRUNE_EVERY;
 use super::queue::ended;
 use super::schedule::Scheduled;
-use super::teller::Teller;
 use super::strays::{self, Strays};
+use super::teller::Teller;
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
@@ -55,6 +56,8 @@ pub struct App<U: UnitControl> {
     pub(super) inbox: Inbox,
     pub(super) work: Work,
     pub(super) queued: Option<Wanted>,
+    /// What sees to it that others go ahead of that.
+    pub(super) leading: Option<Leading>,
     /// The slots that somebody has plans with, for a prune under way.
     pub(super) wanted: watch::Sender<Vec<SlotName>>,
     pub(super) intake: VecDeque<Intake>,
@@ -113,6 +116,7 @@ enum Woken {
     Driven(Result<Driven, JoinError>),
     Pruned(Result<Result<Pruned, Fault>, JoinError>),
     Cleared(Result<strays::Cleared, JoinError>),
+    Led(Led),
     Retry,
     Recover,
     Prune,
@@ -141,6 +145,7 @@ impl<U: UnitControl> App<U> {
             inbox,
             work: Work::Nothing,
             queued: None,
+            leading: None,
             kept: None,
             unkept: None,
             wanted: watch::Sender::new(Vec::new()),
@@ -173,6 +178,7 @@ impl<U: UnitControl> App<U> {
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
                 Woken::Cleared(result) => self.cleared(result),
+                Woken::Led(led) => self.led(led),
                 Woken::Retry => self.retry(),
                 Woken::Recover => {
                     self.recover().await;
@@ -196,6 +202,7 @@ impl<U: UnitControl> App<U> {
             end = end_of_work(&mut self.work) => end,
             result = end_of(&mut self.taking) => Woken::TakenIn(result),
             batch = self.inbox.next(), if accepting => Woken::Dropped(batch),
+            led = next_of(&mut self.leading) => Woken::Led(led),
             () = at(self.retry_at) => Woken::Retry,
             () = at(self.recover_at) => Woken::Recover,
             () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
@@ -276,6 +283,7 @@ impl<U: UnitControl> App<U> {
         self.share_wanted();
         if matches!(self.work, Work::Nothing)
             && !self.paused
+            && self.is_led()
             && let Some(wanted) = self.queued.take()
         {
             self.start(wanted);

@@ -15,7 +15,7 @@ use crate::control::api::{
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
 use crate::model::slot::Pin;
-use crate::model::{Fault, Freeze, Report, SlotName};
+use crate::model::{DeploymentId, Fault, Freeze, Report, SlotName};
 use crate::slots::SlotStore;
 
 /// The answer to one question.
@@ -35,6 +35,13 @@ impl AppHandle {
         self.asks.send(Ask::View(answer)).await.ok()?;
         answered.await.ok()
     }
+
+    /// What would go live next, by itself or by an operator's word.
+    pub async fn goes_next(&self) -> Option<SlotName> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::GoesNext(answer)).await.ok()?;
+        answered.await.ok()?
+    }
 }
 
 /// A question, or a wish.
@@ -47,6 +54,10 @@ pub enum Ask {
     Activate(ActivateRequest, Caller, Answer<Accepted>),
     /// Go back.
     Rollback(RollbackRequest, Caller, Answer<Accepted>),
+    /// What would go live next, by itself or by an operator's word.
+    GoesNext(oneshot::Sender<Option<SlotName>>),
+    /// Make that live, before this deployment of another app.
+    GoAhead(DeploymentId, Caller, Answer<Option<DeploymentId>>),
     /// Run another number of instances.
     Scale(ScaleRequest, Caller, Answer<Accepted>),
     /// A word to the deployment under way.

@@ -22,6 +22,7 @@ use crate::routes::AnyRoute;
 use crate::slots::{LinkState, SlotError, SlotStore, compare};
 use crate::units::{Active, UnitControl};
 
+use super::ahead::Ahead;
 use super::shared::Shared;
 
 /// A deployment that is wanted.
@@ -31,6 +32,8 @@ pub struct Wanted {
     pub report: Report,
     /// On whose word.
     pub word: Word,
+    /// What goes ahead of it.
+    pub ahead: Ahead,
 }
 
 /// On whose word a deployment is wanted.
@@ -81,7 +84,7 @@ impl<U: UnitControl> Ground<U> {
         let migration = wanted.report.migration.or(migration);
         let release = release.unwrap_or_default();
         let report = Report { from, release, migration, ..wanted.report };
-        Ok(self.run(Machine::new(facts), report))
+        Ok(self.run(Machine::new(facts), report, true))
     }
 
     /// Goes on with what the last run of slotd left open, if it left something; brings links and gate in order.
@@ -124,7 +127,7 @@ impl<U: UnitControl> Ground<U> {
             stage.state()
         );
         let facts = intent.facts.clone();
-        Ok(Some(self.run(Machine::resume(facts, stage), intent.report)))
+        Ok(Some(self.run(Machine::resume(facts, stage), intent.report, false)))
     }
 
     /// The live slot, if `current` names a whole one.
@@ -143,7 +146,8 @@ impl<U: UnitControl> Ground<U> {
         side_of(&self.store, slot)
     }
 
-    fn run(&self, machine: Machine, report: Report) -> Running {
+    /// `anew`: nothing of it is announced yet.
+    fn run(&self, machine: Machine, report: Report, anew: bool) -> Running {
         let (words, mut heard) = mpsc::channel(4);
         let (shown, seen) = watch::channel(Some(report.clone()));
         let (id, slots) = (machine.facts().id.clone(), machine.facts().slots());
@@ -155,10 +159,18 @@ impl<U: UnitControl> Ground<U> {
             Some(self.shared.history.clone()),
             shown,
         );
+        let host = host.among(self.shared.directory.neighbours.clone());
         let stopping = told_to_stop(self.shared.stopping.subscribe());
         let task = tokio::spawn(async move {
             let driven = async {
                 host.learn_limits(machine.facts()).await;
+                let machine = match anew {
+                    true => {
+                        let along = host.learn_along(machine.facts()).await;
+                        machine.beside(along)
+                    }
+                    false => machine,
+                };
                 drive(machine, report, &host, &mut heard).await
             };
             tokio::select! {
@@ -182,7 +194,12 @@ impl<U: UnitControl> Ground<U> {
         let otherwise = Otherwise { strategy: report.strategy, migration: report.migration };
         let how = how(&self.store, otherwise, &to.slot)?;
         let plan = Plan::of(&self.settings, how, report.kind, from.as_ref(), &to)?;
-        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan })
+        // On the way back nothing is waited for: what was live with them is live again.
+        let needs = match report.kind {
+            Kind::Deploy => self.settings.depends_on.clone(),
+            Kind::Rollback => Vec::new(),
+        };
+        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan, needs, along: Vec::new() })
     }
 
     /// A `current` that names nothing whole is brought to `next`, else `fallback`, if its files are those that were
@@ -242,7 +259,16 @@ impl<U: UnitControl> Ground<U> {
             ruling,
         };
         let report = new_report(id.clone(), Kind::Deploy, to.slot.clone(), "recovery", None);
-        let facts = Facts { id, kind: Kind::Deploy, from: current, to, via: Via::Next, plan: Plan::forgotten() };
+        let facts = Facts {
+            id,
+            kind: Kind::Deploy,
+            from: current,
+            to,
+            via: Via::Next,
+            plan: Plan::forgotten(),
+            needs: Vec::new(),
+            along: Vec::new(),
+        };
         Ok(Some(Intent::new(facts, Stage::Settling(settling), report)))
     }
 
@@ -328,6 +354,7 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         scheduled: None,
         strategy: None,
         migration: None,
+        dependencies: Vec::new(),
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

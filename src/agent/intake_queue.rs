@@ -14,6 +14,7 @@ use crate::model::{Code, Fault, SlotName};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::{App, Work};
 use super::ask::Answer;
 use super::choose::{self, NotLive};
@@ -33,8 +34,8 @@ pub(super) struct Intake {
 /// Whom an intake's end concerns.
 pub(super) enum Bearer {
     Inbox(Box<Candidate>),
-    /// With the strategy that they want for the deployment.
-    Caller(Answer<Uploaded>, Otherwise),
+    /// With what they want otherwise for the deployment, and what is to go ahead of it.
+    Caller(Answer<Uploaded>, Otherwise, Ahead),
 }
 
 /// The artifact that is being taken in.
@@ -147,11 +148,11 @@ impl<U: UnitControl> App<U> {
                     self.choose();
                 }
             }
-            (Bearer::Caller(answer, otherwise), Ok(published)) => {
-                let uploaded = self.uploaded(&published, &by, message, otherwise);
+            (Bearer::Caller(answer, otherwise, ahead), Ok(published)) => {
+                let uploaded = self.uploaded(&published, &by, message, otherwise, ahead);
                 let _ = answer.send(Ok(uploaded));
             }
-            (Bearer::Caller(answer, _), Err(refused)) => {
+            (Bearer::Caller(answer, ..), Err(refused)) => {
                 let _ = answer.send(Err(refused.fault.into()));
             }
         }
@@ -177,13 +178,20 @@ impl<U: UnitControl> App<U> {
     }
 
     /// What came of an upload: the deployment that brings it live, or why none does.
-    fn uploaded(&mut self, published: &Published, by: &str, message: Option<String>, otherwise: Otherwise) -> Uploaded {
+    fn uploaded(
+        &mut self,
+        published: &Published,
+        by: &str,
+        message: Option<String>,
+        otherwise: Otherwise,
+        ahead: Ahead,
+    ) -> Uploaded {
         let (record, known) = match published {
             Published::New(record) => (record, false),
             Published::Known(record) => (record, true),
         };
         let slot = record.slot.clone();
-        self.choose_for(by, Some(Brought { slot: &slot, message, otherwise }));
+        self.choose_for(by, Some(Brought { slot: &slot, message, otherwise, ahead }));
         // It may go live as another slot of the same files, with what is set since it was known.
         if self.queued.as_ref().is_some_and(|wanted| wanted.report.to.version == slot.version) {
             self.promise_queued();

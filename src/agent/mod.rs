@@ -2,19 +2,22 @@
 //! state.
 
 mod again;
+pub mod ahead;
 mod alarm;
 mod answers;
 pub mod app;
 pub mod ask;
 pub mod choose;
 pub mod crash;
+mod dependencies;
 pub mod deploy;
+pub mod directory;
 mod events;
 mod freeze;
 pub mod intake;
 mod intake_queue;
-pub mod notices;
 mod naming;
+pub mod notices;
 pub mod orphan;
 mod pin;
 mod plan;
@@ -30,8 +33,8 @@ mod settings;
 pub mod shared;
 mod staged;
 mod status;
-mod teller;
 pub mod strays;
+mod teller;
 #[cfg(test)]
 mod tests;
 pub mod turn;

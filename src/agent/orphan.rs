@@ -67,6 +67,9 @@ pub fn spawn<U: UnitControl>(
                     let ground = Ground { settings, store, shared };
                     return App { file, ..App::new(ground, hub, rescan) }.run(asked).await;
                 }
+                // Nothing of it goes live.
+                Ask::GoesNext(answer) => drop(answer.send(None)),
+                Ask::GoAhead(_, _, answer) => drop(answer.send(Ok(None))),
                 Ask::Upload(path, _, _, answer) => refuse_upload(name_of(&settings), &path, answer),
                 Ask::Activate(_, _, answer)
                 | Ask::Rollback(_, _, answer)

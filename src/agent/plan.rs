@@ -88,6 +88,7 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
         soak: plan.as_ref().map(|plan| plan.soak).unwrap_or_default(),
         confirm: plan.as_ref().is_some_and(|plan| plan.confirm),
         refusals,
+        dependencies: Vec::new(),
     })
 }
 

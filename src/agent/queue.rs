@@ -11,6 +11,7 @@ use crate::model::{Code, Fault, Outcome, Report, SlotName, State, Timestamp};
 use crate::slots::{Entry, Stored};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::{App, Work};
 use super::choose::{self, NotLive, Ready, Rules};
 use super::deploy::{Wanted, Word, new_report};
@@ -22,6 +23,7 @@ pub(super) struct Brought<'a> {
     pub(super) slot: &'a SlotName,
     pub(super) message: Option<String>,
     pub(super) otherwise: Otherwise,
+    pub(super) ahead: Ahead,
 }
 
 impl<U: UnitControl> App<U> {
@@ -58,13 +60,13 @@ impl<U: UnitControl> App<U> {
             return;
         }
         let id = self.next_id();
-        let (by, message, otherwise, word) = match brought {
-            Some(Brought { message, otherwise, .. }) => (by, message, otherwise, Word::Bringers),
-            None => ("automatic", None, Otherwise::default(), Word::Nobodys),
+        let (by, message, otherwise, word, ahead) = match brought {
+            Some(Brought { message, otherwise, ahead, .. }) => (by, message, otherwise, Word::Bringers, ahead),
+            None => ("automatic", None, Otherwise::default(), Word::Nobodys, Ahead::UnderWay),
         };
         let Otherwise { strategy, migration } = otherwise;
         let report = Report { strategy, migration, ..new_report(id, Kind::Deploy, chosen, by, message) };
-        self.queue(Wanted { report, word });
+        self.queue(Wanted { report, word, ahead });
     }
 
     /// Whether the last deployment was that of `slot`, in vain. It may have ended before it raised the mark (a masked
@@ -204,7 +206,11 @@ impl<U: UnitControl> App<U> {
         }
         let Some(report) = self.next_try() else { return };
         self.tell(&report);
-        self.queued = Some(Wanted { report, word: Word::Nobodys });
+        let ahead = match report.kind {
+            Kind::Deploy => Ahead::UnderWay,
+            Kind::Rollback => Ahead::Nothing,
+        };
+        self.queued = Some(Wanted { report, word: Word::Nobodys, ahead });
     }
 
     /// A queued deployment whose place was taken.

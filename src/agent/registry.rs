@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{AppSettings, Apps, BrokenApp, HistoryKeeps};
 use crate::control::api::ApiError;
+use crate::deployment::neighbours::Neighbour;
 use crate::inbox::WatchHub;
 use crate::model::{AppName, Code, Fault, Layout, Timestamp};
 use crate::slots::SlotStore;
@@ -27,7 +28,6 @@ pub struct Registry<U: UnitControl> {
     hub: WatchHub,
     rescan: Arc<Mutex<Duration>>,
     pub(super) since: Timestamp,
-    apps: Arc<Mutex<BTreeMap<AppName, AppHandle>>>,
     health: Arc<Mutex<BTreeMap<String, Fault>>>,
 }
 
@@ -35,7 +35,7 @@ impl<U: UnitControl> Registry<U> {
     /// No apps yet.
     pub fn new(shared: Shared<U>, hub: WatchHub, rescan: Duration) -> Self {
         let rescan = Arc::new(Mutex::new(rescan));
-        Registry { shared, hub, rescan, since: Timestamp::now(), apps: Arc::default(), health: Arc::default() }
+        Registry { shared, hub, rescan, since: Timestamp::now(), health: Arc::default() }
     }
 
     /// How often the inboxes are looked through though nothing was heard.
@@ -58,15 +58,18 @@ impl<U: UnitControl> Registry<U> {
             loaded.broken.iter().map(|broken| (broken.file.display().to_string(), fault(broken))),
         );
         let good: Vec<AppName> = loaded.good.iter().map(|settings| settings.name.clone()).collect();
+        // All of them first: a task that begins may look at any other app.
+        loaded.good.iter().for_each(|settings| self.introduce(settings));
         for settings in loaded.good {
             self.begin_or_change(settings).await;
         }
+        self.shared.directory.is_complete();
         if loaded.broken.iter().any(|broken| broken.name.is_none() && !broken.file.is_file()) {
             // The folder itself can't be read, so nothing says that a file is gone.
             return;
         }
         let gone: Vec<AppHandle> = {
-            let apps = lock(&self.apps);
+            let apps = self.shared.directory.apps();
             let gone = apps.iter().filter(|(name, _)| !good.contains(name) && !broken.contains(name));
             gone.map(|(_, handle)| handle.clone()).collect()
         };
@@ -76,10 +79,20 @@ impl<U: UnitControl> Registry<U> {
         }
         for name in orphan::with_slots(&self.shared.state_dir, &self.shared.run_dir) {
             // Nobody knows what a broken file would say; health tells of it.
-            let known = broken.contains(&name) || lock(&self.apps).contains_key(&name);
+            let known = broken.contains(&name) || self.shared.directory.apps().contains_key(&name);
             if !known {
                 self.begin_orphan(name);
             }
+        }
+    }
+
+    /// Lets the others know of an app, by its settings as they are now.
+    fn introduce(&self, settings: &AppSettings) {
+        let (name, neighbours) = (&settings.name, &self.shared.directory.neighbours);
+        let known = neighbours.get(name).map(|neighbour| neighbour.store);
+        if let Some(store) = known.or_else(|| self.open(name)) {
+            let settings = Some(Arc::new(settings.clone()));
+            neighbours.put(name.clone(), Neighbour { settings, store });
         }
     }
 
@@ -90,25 +103,26 @@ impl<U: UnitControl> Registry<U> {
         let (settings, fault) = with_chosen(settings, &layout);
         let settings = Arc::new(settings);
         self.set_health(&format!("chosen:{name}"), fault.into_iter().map(|fault| (String::new(), fault)));
-        let known = lock(&self.apps).get(&name).cloned();
-        if let Some(handle) = known {
+        if let Some(handle) = self.shared.directory.handle(&name) {
             let _ = handle.asks.send(Ask::Settings { file, settings, rescan: self.rescan() }).await;
             return;
         }
-        let Some(store) = self.open(&name) else { return };
+        let Some(Neighbour { store, .. }) = self.shared.directory.neighbours.get(&name) else { return };
         let ground = Ground { settings, store, shared: self.shared.clone() };
         let (handle, task) = app::spawn(ground, file, self.hub.clone(), self.rescan());
-        lock(&self.apps).insert(name.clone(), handle);
+        self.shared.directory.apps().insert(name.clone(), handle);
         self.miss(name, task);
     }
 
     /// An app that has slots and no settings file.
     fn begin_orphan(&self, name: AppName) {
         let Some(store) = self.open(&name) else { return };
+        let neighbour = Neighbour { settings: None, store: Arc::clone(&store) };
+        self.shared.directory.neighbours.put(name.clone(), neighbour);
         match orphan::spawn(&name, store, self.shared.clone(), self.hub.clone()) {
             Ok((handle, task)) => {
                 tracing::warn!(SLOTD_APP = name.as_str(), "{name} has slots and no settings file");
-                lock(&self.apps).insert(name.clone(), handle);
+                self.shared.directory.apps().insert(name.clone(), handle);
                 self.miss(name, task);
             }
             Err(fault) => {
@@ -188,17 +202,17 @@ impl<U: UnitControl> Registry<U> {
     /// One app more, whose task is a test's.
     #[cfg(test)]
     pub(super) fn put(&self, name: AppName, handle: AppHandle) {
-        lock(&self.apps).insert(name, handle);
+        self.shared.directory.apps().insert(name, handle);
     }
 
     /// All apps, by name.
     pub fn all(&self) -> Vec<(AppName, AppHandle)> {
-        lock(&self.apps).iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
+        self.shared.directory.apps().iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
     }
 
     /// One app.
     pub fn get(&self, name: &AppName) -> Result<AppHandle, ApiError> {
-        lock(&self.apps).get(name).cloned().ok_or_else(|| {
+        self.shared.directory.handle(name).ok_or_else(|| {
             ApiError::new(Code::UnknownApp, format!("there is no app {name}"))
                 .next(format!("slotctl status; slotctl check {name}; slotctl new {name}"))
         })
@@ -222,6 +236,7 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
+    use crate::agent::directory::Directory;
     use crate::agent::shared::{Events, intakes};
     use crate::history::History;
     use crate::units::fake::FakeUnits;
@@ -237,6 +252,7 @@ mod tests {
             intakes: intakes(),
             run_dir: base.path().into(),
             state_dir: base.path().into(),
+            directory: Directory::new(),
             stopping: watch::Sender::new(false),
         };
         let registry = Registry::new(shared, WatchHub::default(), Duration::from_secs(60));

@@ -59,6 +59,7 @@ mod tests {
             scheduled: None,
             strategy: None,
             migration: None,
+            dependencies: Vec::new(),
             state: State::Done,
             waiting: None,
             steps: Vec::new(),

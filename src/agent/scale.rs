@@ -14,6 +14,7 @@ use crate::model::slot::UnitCount;
 use crate::model::{Code, Template, Timestamp};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::App;
 use super::verbs::Verb;
 
@@ -69,7 +70,7 @@ impl<U: UnitControl> App<U> {
         let env = self.ground.store.record(&side.slot).map_err(|error| error.fault())?.env;
         let slot = self.ground.store.redeploy(&side.slot, Inputs { env, units }, &caller.name, Some(note.clone()));
         let slot = slot.map_err(|error| error.fault())?;
-        self.accept(Kind::Deploy, slot, caller, Some(note), Otherwise::default()).await
+        self.accept(Kind::Deploy, slot, caller, Some(note), Otherwise::default(), Ahead::Nothing).await
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::deployment::{Blame, Ended, Kind, Otherwise};
 use crate::model::{Code, DeploymentId, Fault, Outcome, Report, State, Timestamp};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::App;
 use super::deploy::{Wanted, Word, new_report};
 use super::freeze::refusal;
@@ -27,6 +28,8 @@ pub(super) struct Scheduled {
     pub(super) report: Report,
     /// Also if it is quarantined by then, or the app frozen.
     pub(super) force: bool,
+    /// What goes ahead of it then.
+    pub(super) ahead: Ahead,
 }
 
 impl Scheduled {
@@ -44,7 +47,8 @@ impl<U: UnitControl> App<U> {
         at: Timestamp,
         caller: &Caller,
     ) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force, strategy, migration, .. } = request;
+        let ActivateRequest { slot, message, force, strategy, migration, without_dependencies, .. } = request;
+        let ahead = if without_dependencies { Ahead::Nothing } else { Ahead::Staged };
         if at <= Timestamp::now() {
             return Err(ApiError::new(Code::RequestInvalid, format!("{} is over already", at.to_the_second())));
         }
@@ -59,7 +63,7 @@ impl<U: UnitControl> App<U> {
         let id = self.next_id();
         let report = new_report(id.clone(), Kind::Deploy, slot.clone(), &caller.name, message);
         let report = Report { strategy, migration, scheduled: Some(at), ..report };
-        let written = self.schedule_file().write(&Turn::scheduled(&report, force));
+        let written = self.schedule_file().write(&Turn::scheduled(&report, ahead, force));
         written.map_err(|error| error.fault())?;
         tracing::info!(
             SLOTD_APP = self.name(),
@@ -69,7 +73,7 @@ impl<U: UnitControl> App<U> {
             at.to_the_second()
         );
         self.tell(&report);
-        self.scheduled = Some(Scheduled { report, force });
+        self.scheduled = Some(Scheduled { report, force, ahead });
         self.share_wanted();
         Ok(Accepted::Scheduled { id, to: slot, at })
     }
@@ -94,7 +98,7 @@ impl<U: UnitControl> App<U> {
         if !self.is_due() {
             return;
         }
-        let Some(Scheduled { report, force }) = self.scheduled.take() else { return };
+        let Some(Scheduled { report, force, ahead }) = self.scheduled.take() else { return };
         let now = Timestamp::now();
         let report = Report { queued: now, ..report };
         if let Err(error) = self.can_begin(&report, force) {
@@ -103,7 +107,7 @@ impl<U: UnitControl> App<U> {
             let outcome = if error.fault.code == Code::Superseded { Outcome::Superseded } else { Outcome::Failed };
             let over = Ended { next, ..ended(outcome, *error.fault, Blame::Operator) };
             match self.end_scheduled(report, over) {
-                Ok(report) => self.scheduled = Some(Scheduled { report, force }),
+                Ok(report) => self.scheduled = Some(Scheduled { report, force, ahead }),
                 Err(fault) => tracing::error!(SLOTD_APP = self.name(), "{id} is tried at the next start: {fault}"),
             }
             self.choose();
@@ -120,7 +124,7 @@ impl<U: UnitControl> App<U> {
             );
         }
         let id = report.id.clone();
-        self.queue(Wanted { report, word: Word::Operators });
+        self.queue(Wanted { report, word: Word::Operators, ahead });
         if self.unkept.is_none() {
             self.forget_schedule(&id);
         }
@@ -164,7 +168,7 @@ impl<U: UnitControl> App<U> {
                 return;
             }
         };
-        let Turn { report, force, .. } = turn;
+        let Turn { report, force, ahead, .. } = turn;
         let id = report.id.clone();
         self.number = self.number.max(id.number);
         let history = self.ground.shared.history.clone();
@@ -178,7 +182,7 @@ impl<U: UnitControl> App<U> {
             self.forget_schedule(&id);
             return;
         }
-        self.scheduled = Some(Scheduled { report, force });
+        self.scheduled = Some(Scheduled { report, force, ahead });
     }
 
     /// What is wanted, and when, if its time hasn't led to anything yet.

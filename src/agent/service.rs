@@ -117,7 +117,8 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn plan(&self, app: &AppName, slot: &SlotName, query: PlanQuery) -> Result<Planned, ApiError> {
         let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
-        planned(app, &self.view(app).await?, slot, otherwise)
+        let planned = planned(app, &self.view(app).await?, slot, otherwise)?;
+        Ok(Planned { dependencies: self.dependencies(app).await, ..planned })
     }
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {
@@ -145,7 +146,8 @@ impl<U: UnitControl> Service for Registry<U> {
     }
 
     async fn activate(&self, app: &AppName, request: ActivateRequest, caller: Caller) -> Result<Accepted, ApiError> {
-        self.ask(app, |answer| Ask::Activate(request, caller, answer)).await
+        let accepted = self.ask(app, |answer| Ask::Activate(request, caller, answer)).await?;
+        Ok(self.with_dependencies(app, accepted).await)
     }
 
     async fn rollback(&self, app: &AppName, request: RollbackRequest, caller: Caller) -> Result<Accepted, ApiError> {
@@ -190,7 +192,9 @@ impl<U: UnitControl> Service for Registry<U> {
         request: RedeployRequest,
         caller: Caller,
     ) -> Result<DeployedStaged, ApiError> {
-        self.ask(app, |answer| Ask::DeployStaged(request, caller, answer)).await
+        let DeployedStaged { staged, accepted } =
+            self.ask(app, |answer| Ask::DeployStaged(request, caller, answer)).await?;
+        Ok(DeployedStaged { staged, accepted: self.with_dependencies(app, accepted).await })
     }
 
     async fn redeploy(&self, app: &AppName, request: RedeployRequest, caller: Caller) -> Result<Accepted, ApiError> {

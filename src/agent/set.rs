@@ -12,6 +12,7 @@ use crate::model::setting::Said;
 use crate::model::{Class, Fault, Layout, Timestamp};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::App;
 use super::queue::Brought;
 
@@ -47,7 +48,7 @@ impl<U: UnitControl> App<U> {
         match (was_automatic, is_automatic) {
             // Elsewhere it goes live by itself as soon as that is allowed.
             (false, true) if !waits.is_empty() && self.check_idle().is_ok() && !self.rests() => {
-                let request = RedeployRequest { message, ..Default::default() };
+                let request = RedeployRequest { message, without_dependencies: true, ..Default::default() };
                 answer.deployment = id_of(self.deploy_staged(request, caller).await?.accepted);
             }
             (true, false) => self.leave_what_comes_by_itself(&format!("set to be deployed by hand by {}", caller.name)),
@@ -55,7 +56,12 @@ impl<U: UnitControl> App<U> {
                 if let Some(current) = self.ground.current() {
                     self.choose_for(
                         &caller.name,
-                        Some(Brought { slot: &current, message, otherwise: Otherwise::default() }),
+                        Some(Brought {
+                            slot: &current,
+                            message,
+                            otherwise: Otherwise::default(),
+                            ahead: Ahead::Nothing,
+                        }),
                     );
                     answer.deployment = self.queued.as_ref().map(|wanted| wanted.report.id.clone());
                     self.promise_queued();
@@ -68,7 +74,7 @@ impl<U: UnitControl> App<U> {
     }
 }
 
-fn id_of(accepted: Accepted) -> Option<crate::model::DeploymentId> {
+pub(super) fn id_of(accepted: Accepted) -> Option<crate::model::DeploymentId> {
     match accepted {
         Accepted::Deployment { id, .. } => Some(id),
         _ => None,

@@ -10,6 +10,8 @@ use crate::control::api::{Event, EventKind};
 use crate::history::History;
 use crate::model::{AppName, Timestamp};
 
+use super::directory::Directory;
+
 /// Events that a slow listener may lag behind before it is told to ask again.
 const EVENTS_KEPT: usize = 1024;
 
@@ -33,6 +35,8 @@ pub struct Shared<U> {
     pub run_dir: PathBuf,
     /// Where slots and inboxes lie.
     pub state_dir: PathBuf,
+    /// All apps.
+    pub directory: Directory,
     /// Whether slotd goes: deployments are left as they are, for the next start.
     pub stopping: watch::Sender<bool>,
 }

@@ -23,6 +23,7 @@ use crate::model::{Class, Code, Fault, SlotName, Timestamp};
 use crate::slots::{SlotStore, Stored};
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::App;
 use super::choose;
 use super::verbs::Verb;
@@ -175,7 +176,7 @@ impl<U: UnitControl> App<U> {
         request: RedeployRequest,
         caller: &Caller,
     ) -> Result<DeployedStaged, ApiError> {
-        let RedeployRequest { strategy, migration, message } = request;
+        let RedeployRequest { strategy, migration, message, without_dependencies } = request;
         self.check_settings()?;
         let staged = self.staged()?;
         let current = self.ground.current();
@@ -193,13 +194,15 @@ impl<U: UnitControl> App<U> {
             slot = self.again(&slot, caller, message.clone())?;
         }
         self.check_target(&slot, false)?;
-        let accepted = self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }).await?;
+        let ahead = if without_dependencies { Ahead::Nothing } else { Ahead::Staged };
+        let otherwise = Otherwise { strategy, migration };
+        let accepted = self.accept(Kind::Deploy, slot, caller, message, otherwise, ahead).await?;
         Ok(DeployedStaged { staged, accepted })
     }
 
     /// Deploys what is live once more, as it is: another slot of the same files, environment and units.
     pub(super) async fn redeploy(&mut self, request: RedeployRequest, caller: &Caller) -> Result<Accepted, ApiError> {
-        let RedeployRequest { strategy, migration, message } = request;
+        let RedeployRequest { strategy, migration, message, .. } = request;
         self.check_settings()?;
         let current = self.ground.current().ok_or_else(|| self.nothing_is_live())?;
         self.check_pause()?;
@@ -207,7 +210,7 @@ impl<U: UnitControl> App<U> {
         self.admit(Verb::Redeploy)?;
         self.ground.plan(Otherwise { strategy, migration }, Kind::Deploy, &current)?;
         let slot = self.again(&current, caller, message.clone())?;
-        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }).await
+        self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }, Ahead::Nothing).await
     }
 
     fn again(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, Fault> {

@@ -16,9 +16,11 @@ use std::time::Duration;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::app::{self, App, Work};
 use super::ask::{AppHandle, Ask, View};
 use super::deploy::{Ground, Wanted, Word, new_report};
+use super::directory::Directory;
 use super::queue::Brought;
 use super::shared::{Events, Shared, intakes};
 use crate::control::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, Pruned, UploadQuery, Uploaded};
@@ -44,6 +46,7 @@ fn ground(site: &Site) -> Ground<FakeUnits> {
         intakes: intakes(),
         run_dir: site.base.path().join("run"),
         state_dir: site.base.path().join("state"),
+        directory: Directory::new(),
         stopping: watch::Sender::new(false),
     };
     Ground { settings: site.settings.clone(), store: site.store.clone(), shared }
@@ -92,6 +95,7 @@ impl Lively<'_> {
             strategy: None,
             migration: None,
             at: None,
+            without_dependencies: false,
         };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
     }
@@ -106,6 +110,7 @@ impl Lively<'_> {
             sha256: None,
             strategy: None,
             migration: None,
+            without_dependencies: false,
         };
         (self.ask(|answer| Ask::Upload(path.clone(), query, ann(), answer)).await, path)
     }
@@ -152,7 +157,7 @@ fn failed(site: &Site, version: &str, blame: Blame) -> Report {
 fn wanted(app: &mut App<FakeUnits>, version: &str, ordered: bool) -> Wanted {
     let id = app.next_id();
     let word = if ordered { Word::Operators } else { Word::Nobodys };
-    Wanted { report: new_report(id, Kind::Deploy, slot(version), "ann", None), word }
+    Wanted { report: new_report(id, Kind::Deploy, slot(version), "ann", None), word, ahead: Ahead::Nothing }
 }
 
 #[tokio::test]
@@ -253,7 +258,12 @@ async fn when_the_cause_is_gone_the_next_try_goes_live() {
     let strategy = Some(StrategyName::StopStart);
     app.choose_for(
         "ann",
-        Some(Brought { slot: &slot("2"), message: None, otherwise: Otherwise { strategy, migration: None } }),
+        Some(Brought {
+            slot: &slot("2"),
+            message: None,
+            otherwise: Otherwise { strategy, migration: None },
+            ahead: Ahead::Nothing,
+        }),
     );
     rest(&mut app).await;
     assert_eq!(outcome(app.last.as_ref()), Some((Outcome::RolledBack, Some(Code::UnitControl))));

@@ -12,6 +12,7 @@ use crate::points::{self, named};
 use crate::slots::Marking;
 use crate::units::UnitControl;
 
+use super::ahead::Ahead;
 use super::app::App;
 use super::deploy::{Wanted, Word};
 
@@ -36,6 +37,9 @@ pub struct Turn {
     pub report: Report,
     /// On whose word.
     pub word: Word,
+    /// What goes ahead of it.
+    #[serde(default)]
+    pub ahead: Ahead,
     /// It ended after all others: it decides whether something is tried again.
     pub last: bool,
     /// Scheduled: also if it is quarantined at that time, or the app frozen.
@@ -46,17 +50,20 @@ pub struct Turn {
 impl Turn {
     /// One that waits.
     pub fn waiting(wanted: &Wanted) -> Turn {
-        Turn { format: TURN_FORMAT, report: wanted.report.clone(), word: wanted.word, last: false, force: false }
+        let Wanted { report, word, ahead } = wanted.clone();
+        Turn { format: TURN_FORMAT, report, word, ahead, last: false, force: false }
     }
 
     /// One whose time is to come.
-    pub fn scheduled(report: &Report, force: bool) -> Turn {
-        Turn { format: TURN_FORMAT, report: report.clone(), word: Word::Operators, last: false, force }
+    pub fn scheduled(report: &Report, ahead: Ahead, force: bool) -> Turn {
+        let (report, word) = (report.clone(), Word::Operators);
+        Turn { format: TURN_FORMAT, report, word, ahead, last: false, force }
     }
 
     /// One that ended and never began.
     pub fn over(report: &Report, last: bool) -> Turn {
-        Turn { format: TURN_FORMAT, report: report.clone(), word: Word::Nobodys, last, force: false }
+        let (report, word, ahead) = (report.clone(), Word::Nobodys, Ahead::Nothing);
+        Turn { format: TURN_FORMAT, report, word, ahead, last, force: false }
     }
 }
 
@@ -176,7 +183,7 @@ impl<U: UnitControl> App<U> {
                 return;
             }
         };
-        let Turn { report, word, last, .. } = turn;
+        let Turn { report, word, ahead, last, .. } = turn;
         // Numbers begin in their order, but for those that had a time of their own.
         let is_past = |id: &DeploymentId| match report.scheduled {
             None => id.number <= begun,
@@ -206,6 +213,6 @@ impl<U: UnitControl> App<U> {
             report.to,
             report.by
         );
-        self.queued = Some(Wanted { report, word });
+        self.queued = Some(Wanted { report, word, ahead });
     }
 }

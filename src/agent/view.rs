@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::control::api::WaitingItem;
-use crate::model::Timestamp;
+use crate::model::{DependencyState, Timestamp};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
@@ -58,8 +58,13 @@ impl<U: UnitControl> App<U> {
         let turns = self.intake.iter().enumerate();
         let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
         let queued = self.queued.iter().map(|wanted| {
+            let first = wanted.report.dependencies.iter().find(|it| it.state == DependencyState::Deploying);
             let why = match (&self.work, self.pause_mark()) {
                 (Work::Nothing, Some(mark)) => format!("waits: the app is paused until {} is removed", mark.display()),
+                (Work::Nothing, None) if self.leading.is_some() => match first.and_then(|it| it.deployment.as_ref()) {
+                    Some(id) => format!("waits for {id}, which goes first"),
+                    None => "waits for the apps that it depends on".to_owned(),
+                },
                 _ => "waits for the one under way".to_owned(),
             };
             item(&wanted.report.to.to_string(), format!("{} {why}", wanted.report.id))

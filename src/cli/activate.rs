@@ -6,7 +6,9 @@ use crate::control::api::{Accepted, ActivateRequest, RetryRequest, RollbackReque
 use crate::model::deployment::Say;
 use crate::model::{AppName, Exit, Migration, SlotName, StrategyName, Template, Timestamp};
 
+use super::dependencies::dependency;
 use super::ending::{During, Ending, Failure};
+use super::output::field_line;
 use super::text::{plain, span, stamp};
 use super::{Context, moment, wait};
 
@@ -36,6 +38,9 @@ pub struct ActivateArgs {
     /// What it does to the data, whatever its release says: none, compatible or breaking
     #[arg(long, value_name = "WORD")]
     migration: Option<Migration>,
+    /// Bring up nothing of the apps that it depends on; they have to be up
+    #[arg(long)]
+    without_dependencies: bool,
 }
 
 /// `slotctl rollback`.
@@ -104,9 +109,9 @@ pub struct ScaleArgs {
 
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let ActivateArgs { app, version, message, no_wait, at, force, strategy, migration } = args;
+    let ActivateArgs { app, version, message, no_wait, at, force, strategy, migration, without_dependencies } = args;
     let step = format!("activate {app} {version}");
-    let request = ActivateRequest { slot: version, message, force, strategy, migration, at };
+    let request = ActivateRequest { slot: version, message, force, strategy, migration, at, without_dependencies };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }
@@ -199,8 +204,9 @@ pub async fn see_through(
             out.line(format!("{app}: nothing to do, {current} is live already"));
             Ok(Exit::Ok.into())
         }
-        Accepted::Deployment { id, bound, .. } => {
+        Accepted::Deployment { id, bound, dependencies, .. } => {
             out.line(format!("{id}{}", at_most(bound)));
+            dependencies.iter().for_each(|it| out.line(field_line(&("needs", dependency(it)))));
             if no_wait { Ok(Exit::Ok.into()) } else { wait::follow(&id, context).await }
         }
         Accepted::Undone { id, to } => {

@@ -49,7 +49,7 @@ pub enum Command {
     /// What waits to be deployed by hand: releases, and settings that what is live hasn't
     Staged(staged::StagedArgs),
     /// Bring all that is staged live in one deployment
-    DeployStaged(staged::RedeployArgs),
+    DeployStaged(staged::DeployStagedArgs),
     /// Deploy what is live once more, without anything that is staged
     Redeploy(staged::RedeployArgs),
     /// Choose a setting, over the app's file

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::daemon::DEFAULT_DAEMON_FILE;
 use crate::config::host::{self, Expected, Finding, PolkitRules, SearchPath, Severity};
-use crate::config::{AppSettings, ConfigError, DaemonSettings, Profile, load_app, load_apps, load_daemon};
+use crate::config::{AppSettings, Apps, ConfigError, DaemonSettings, Profile, load_apps, load_daemon};
 use crate::control::api::ApiError;
 use crate::model::{AppName, Code, Exit};
 
@@ -105,14 +105,18 @@ fn read_one(app: &AppName, dir: &Path, settings: &DaemonSettings) -> Result<(Vec
         let message = format!("{} isn't there", file.display());
         return Err(ApiError::new(Code::UnknownApp, message).next(format!("slotctl new {app} --exec COMMAND")));
     }
-    Ok(match load_app(&file, &settings.defaults) {
-        Ok(app) => (vec![app], vec![]),
-        Err(errors) => (vec![], errors.iter().map(|error| Item::of_settings(Some(app.clone()), error)).collect()),
-    })
+    // Its file may be right by itself, and wrong beside the others.
+    let mut apps = load_apps(dir, &settings.defaults);
+    apps.good.retain(|good| good.name == *app);
+    apps.broken.retain(|broken| broken.file == file || broken.file == dir);
+    Ok(items_of(apps))
 }
 
 fn read_all(dir: &Path, settings: &DaemonSettings) -> (Vec<AppSettings>, Vec<Item>) {
-    let apps = load_apps(dir, &settings.defaults);
+    items_of(load_apps(dir, &settings.defaults))
+}
+
+fn items_of(apps: Apps) -> (Vec<AppSettings>, Vec<Item>) {
     let broken = apps
         .broken
         .iter()

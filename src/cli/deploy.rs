@@ -48,6 +48,9 @@ pub struct Args {
     /// What it does to the data, whatever the release says: none, compatible or breaking
     #[arg(long, value_name = "WORD")]
     migration: Option<Migration>,
+    /// Bring up nothing of the apps that it depends on; they have to be up
+    #[arg(long)]
+    without_dependencies: bool,
     /// Don't wait for the end; the slot is there when this returns
     #[arg(long)]
     no_wait: bool,
@@ -64,6 +67,7 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
         ("message", args.message.as_deref()),
         ("strategy", args.strategy.map(StrategyName::as_str)),
         ("migration", args.migration.map(Migration::as_str)),
+        ("without_dependencies", args.without_dependencies.then_some("true")),
     ] {
         if let Some(value) = value {
             path = format!("{path}&{key}={}", encoded(value));

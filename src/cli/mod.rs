@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod codes;
 mod completions;
+mod dependencies;
 mod deploy;
 mod diff;
 mod ending;

@@ -4,6 +4,7 @@ use crate::control::api::{Planned, PlannedBatch, PlannedContract, PlannedUnit};
 use crate::model::{AppName, Exit, HookPoint, Migration, SlotName, StrategyName, UnitName};
 
 use super::Context;
+use super::dependencies::dependency;
 use super::ending::{During, Ending, Failure};
 use super::output::{Tone, field_line};
 use super::status::name;
@@ -52,7 +53,11 @@ fn lines(planned: &Planned) -> Vec<String> {
     let mut add = |label: &str, value: String| lines.push(field_line(&(label, value)));
     planned.units.iter().for_each(|unit| add("unit", unit_text(unit)));
     add("route", route_text(&planned.route, &planned.contract));
-    if unchanged || planned.batches.is_empty() {
+    if unchanged {
+        return lines;
+    }
+    planned.dependencies.iter().for_each(|it| add("needs", dependency(it)));
+    if planned.batches.is_empty() {
         return lines;
     }
     let hooks = |points: &[HookPoint]| {

@@ -15,7 +15,7 @@ pub struct StagedArgs {
     app: AppName,
 }
 
-/// `slotctl deploy-staged` and `redeploy`.
+/// `slotctl redeploy`.
 #[derive(Debug, clap::Args)]
 pub struct RedeployArgs {
     /// The app
@@ -34,6 +34,16 @@ pub struct RedeployArgs {
     no_wait: bool,
 }
 
+/// `slotctl deploy-staged`.
+#[derive(Debug, clap::Args)]
+pub struct DeployStagedArgs {
+    #[command(flatten)]
+    common: RedeployArgs,
+    /// Bring up nothing of the apps that it depends on; they have to be up
+    #[arg(long)]
+    without_dependencies: bool,
+}
+
 /// What waits, a thing a line.
 pub async fn staged(StagedArgs { app }: StagedArgs, context: &Context<'_>) -> Result<Ending, Failure> {
     let staged: Vec<Staged> =
@@ -49,9 +59,10 @@ pub async fn staged(StagedArgs { app }: StagedArgs, context: &Context<'_>) -> Re
 }
 
 /// Brings it live.
-pub async fn deploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let RedeployArgs { app, strategy, migration, message, no_wait } = args;
-    let request = RedeployRequest { strategy, migration, message };
+pub async fn deploy(args: DeployStagedArgs, context: &Context<'_>) -> Result<Ending, Failure> {
+    let DeployStagedArgs { common, without_dependencies } = args;
+    let RedeployArgs { app, strategy, migration, message, no_wait } = common;
+    let request = RedeployRequest { strategy, migration, message, without_dependencies };
     let path = format!("/v1/apps/{app}/deploy-staged");
     let answer: DeployedStaged =
         context.client.post_json(&path, &request).await.during(format!("deploy-staged {app}"))?;
@@ -71,7 +82,7 @@ pub async fn deploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending,
 /// Deploys what is live once more.
 pub async fn redeploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending, Failure> {
     let RedeployArgs { app, strategy, migration, message, no_wait } = args;
-    let request = RedeployRequest { strategy, migration, message };
+    let request = RedeployRequest { strategy, migration, message, without_dependencies: true };
     let accepted: Accepted = context
         .client
         .post_json(&format!("/v1/apps/{app}/redeploy"), &request)

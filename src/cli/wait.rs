@@ -7,10 +7,13 @@ use tokio::time::Instant;
 
 use crate::control::api::{ApiError, Event, EventKind};
 use crate::model::deployment::{StepRecord, Waiting};
-use crate::model::{Code, DeploymentId, Exit, Kind, Outcome, Report, SlotName, Timestamp};
+use crate::model::{
+    AppName, Code, Dependency, DependencyState, DeploymentId, Exit, Kind, Outcome, Report, SlotName, Timestamp,
+};
 
 use super::Context;
 use super::client::Events;
+use super::dependencies::{dependency, went_line};
 use super::ending::{During, Ending, Failure};
 use super::output::{Output, Tone};
 use super::text::{plain, span};
@@ -181,6 +184,8 @@ struct View<'a> {
     live: ProgressBar,
     now: String,
     waiting: Option<Waiting>,
+    /// What was told of the apps that come up first.
+    ahead: Vec<(AppName, DependencyState)>,
 }
 
 impl<'a> View<'a> {
@@ -188,12 +193,15 @@ impl<'a> View<'a> {
         let live = if out.is_live() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("  {spinner} {wide_msg}");
         live.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        View { out, shown: 0, live, now: String::new(), waiting: None }
+        View { out, shown: 0, live, now: String::new(), waiting: None, ahead: Vec::new() }
     }
 
     /// A line for each step that has ended since, and what it waits for now.
     fn show(&mut self, report: &Report) {
         let over = report.ended.is_some();
+        for seen in &report.dependencies {
+            self.went_ahead(seen);
+        }
         for step in report.steps.iter().skip(self.shown) {
             if step.took_ms.is_none() && !over {
                 break;
@@ -210,12 +218,25 @@ impl<'a> View<'a> {
             });
         }
         let step = report.steps.iter().rev().find(|step| step.took_ms.is_none());
-        self.now = match step {
-            Some(step) => format!("{}: {}", step.state, plain(&step.what)),
-            None => report.state.to_string(),
+        let first = report.dependencies.iter().find(|it| it.state == DependencyState::Deploying);
+        self.now = match (step, first) {
+            (Some(step), _) => format!("{}: {}", step.state, plain(&step.what)),
+            (None, Some(first)) => format!("{}: {} goes first", report.state, dependency(first)),
+            (None, None) => report.state.to_string(),
         };
         self.waiting.clone_from(&report.waiting);
         self.tick();
+    }
+
+    /// A line for each app that has come up first, or hasn't.
+    fn went_ahead(&mut self, seen: &Dependency) {
+        let told = (seen.app.clone(), seen.state);
+        let settled = seen.state != DependencyState::Deploying && seen.next.is_none();
+        if !settled || self.ahead.contains(&told) {
+            return;
+        }
+        self.ahead.push(told);
+        self.live.suspend(|| self.out.line(went_line(seen)));
     }
 
     fn tick(&self) {

@@ -7,6 +7,7 @@ use crate::model::evidence::{JournalLine, ProbeSeen, UnitSeen, cut};
 use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Outcome, Report, State, Timestamp};
 
 use super::Context;
+use super::dependencies::dependency;
 use super::ending::{During, Ending, Failure};
 use super::history::data;
 use super::measured::sentence;
@@ -170,6 +171,7 @@ fn deployment(report: &Report, now: Timestamp, journal: usize) -> Vec<String> {
         report.said.iter().map(|said| field("said", format!("{}, {}", plain(&said.to_string()), when(said.at, now)))),
     );
     lines.extend(report.scheduled.map(|at| field("scheduled", scheduled_text(report, at))));
+    lines.extend(report.dependencies.iter().map(|seen| field("needs", dependency(seen))));
     if !report.steps.is_empty() {
         lines.push(field("steps", String::new()));
         let telling: Vec<_> = report.steps.iter().filter(|step| is_telling(step)).collect();

@@ -27,6 +27,8 @@ pub struct AppSettings {
     pub versions: VersionOrder,
     /// Whether a release has to say its version: none is generated.
     pub require_version: bool,
+    /// The apps that have to be up for it to run.
+    pub depends_on: Vec<AppName>,
     /// Where artifacts come from.
     pub inbox: Inbox,
     /// The units of a slot, in the order of starting; at least one.

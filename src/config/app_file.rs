@@ -11,7 +11,7 @@ use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::origins::Origins;
 use super::pattern::Pattern;
-use super::{hooks, outside, probe, route, sections};
+use super::{depends, hooks, outside, probe, route, sections};
 
 /// Most units of one app.
 const MAX_UNITS: usize = 16;
@@ -59,6 +59,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     let on_crash_loop = top.choice("on_crash_loop", &[("report", OnCrashLoop::Report)], &["rollback"]);
     let results = [Outcome::RolledBack, Outcome::Failed, Outcome::Stuck, Outcome::Done].map(|it| (it.as_str(), it));
     let on_result = top.choices("on_result", &results);
+    let depends_on = depends::read(top, name);
     let inbox = inbox(name, top)?;
     let units = units(top);
     let probed = top.sections("probe");
@@ -96,6 +97,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         strategy,
         versions: versions.unwrap_or_default(),
         require_version,
+        depends_on,
         inbox,
         units,
         route,

@@ -194,6 +194,19 @@ impl<'a> Section<'a> {
         Some(chosen)
     }
 
+    /// A list of texts; what in it is none is told, and left out.
+    pub(super) fn list(&self, key: &'static str) -> Option<Vec<Spanned<String>>> {
+        let value = self.value(key)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            return self.wrong(value.span(), key, "a list of texts in quotes", value.get_ref());
+        };
+        let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+            DeValue::String(text) => Some(Spanned::new(item.span(), text.as_ref().to_owned())),
+            other => self.wrong(item.span(), key, "a list of texts in quotes", other),
+        };
+        Some(items.iter().filter_map(text).collect())
+    }
+
     /// true or false.
     pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?;

@@ -1,6 +1,6 @@
 //! Settings files on disk: which there are, whether only the administrator can write them, and what they say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,6 +14,7 @@ use super::app::AppSettings;
 use super::app_file::parse_app;
 use super::daemon::{DaemonSettings, Defaults};
 use super::daemon_file::parse_daemon;
+use super::depends::{self, Alone};
 use super::error::ConfigError;
 
 /// Largest settings file, in bytes.
@@ -59,14 +60,20 @@ pub fn load_daemon(file: &Path) -> Result<DaemonSettings, Vec<ConfigError>> {
 /// # Errors
 /// All that is wrong with it.
 pub fn load_app(file: &Path, defaults: &Defaults) -> Result<AppSettings, Vec<ConfigError>> {
+    load_alone(file, defaults).map(|alone| alone.app)
+}
+
+fn load_alone(file: &Path, defaults: &Defaults) -> Result<Alone, Vec<ConfigError>> {
     let name = app_name(file)?;
     let text = read(file)?;
-    parse_app(&name, file, &text, defaults)
+    let app = parse_app(&name, file, &text, defaults)?;
+    Ok(Alone { file: file.to_owned(), text, app })
 }
 
 /// Reads all `*.toml` of a folder; hidden files and other endings are none of slotd's.
 ///
-/// An app whose template is another's already is broken: the first by name has it.
+/// An app whose template is another's already is broken: the first by name has it. So is one that depends on an app
+/// without a file, or, by others, on itself.
 pub fn load_apps(dir: &Path, defaults: &Defaults) -> Apps {
     let mut apps = Apps::default();
     let files = match app_files(dir) {
@@ -76,20 +83,30 @@ pub fn load_apps(dir: &Path, defaults: &Defaults) -> Apps {
             return apps;
         }
     };
+    let known: BTreeSet<AppName> = files.iter().filter_map(|file| app_name(file).ok()).collect();
     let mut owners: BTreeMap<Template, AppName> = BTreeMap::new();
+    let mut right = Vec::new();
     for file in files {
-        let loaded = load_app(&file, defaults).and_then(|app| match conflicts(&file, &app, &owners) {
-            errors if errors.is_empty() => Ok(app),
+        let loaded = load_alone(&file, defaults).and_then(|alone| match conflicts(&file, &alone.app, &owners) {
+            errors if errors.is_empty() => Ok(alone),
             errors => Err(errors),
         });
         match loaded {
-            Ok(app) => {
-                owners.extend(templates(&app).map(|template| (template.clone(), app.name.clone())));
-                apps.good.push(app);
+            Ok(alone) => {
+                owners.extend(templates(&alone.app).map(|template| (template.clone(), alone.app.name.clone())));
+                right.push(alone);
             }
             Err(errors) => apps.broken.push(BrokenApp { name: app_name(&file).ok(), file, errors }),
         }
     }
+    let wrong = depends::wrong(&right, &known);
+    for (Alone { file, app, .. }, errors) in right.into_iter().zip(wrong) {
+        match errors.is_empty() {
+            true => apps.good.push(app),
+            false => apps.broken.push(BrokenApp { name: Some(app.name), file, errors }),
+        }
+    }
+    apps.broken.sort_by(|a, b| a.file.cmp(&b.file));
     apps
 }
 

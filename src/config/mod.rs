@@ -2,7 +2,8 @@
 //!
 //! A file becomes settings in three stages: its text is parsed into a document whose values know their places
 //! (`document`), each value is read and checked where it stands (`app_file`, `daemon_file`, `probe`, `route`,
-//! `hooks`, `sections`), what they ask of each other is held against what there is (`contract`), and what comes out are settings in which everything is there and makes sense (`app` with its part `traffic`, and
+//! `hooks`, `sections`), what they ask of each other is held against what there is (`contract`; `depends` of other files),
+//! and what comes out are settings in which everything is there and makes sense (`app` with its part `traffic`, and
 //! `daemon`). What a key of a later version would mean is refused, never approximated.
 
 pub mod app;
@@ -11,6 +12,7 @@ pub mod chosen;
 pub mod contract;
 pub mod daemon;
 mod daemon_file;
+mod depends;
 mod document;
 pub mod error;
 mod hooks;

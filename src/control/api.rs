@@ -208,6 +208,9 @@ pub struct UploadQuery {
     /// Another word for what it does to the data than its release's, for that deployment.
     #[serde(default)]
     pub migration: Option<Migration>,
+    /// Nothing of the apps that it depends on is deployed before; they have to be up.
+    #[serde(default)]
+    pub without_dependencies: bool,
 }
 
 /// The answer to an upload, once the slot is published.

@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::agent::directory::Directory;
 use crate::agent::registry::Registry;
 use crate::agent::shared::{Events, Shared, intakes};
 use crate::artifact::worker;
@@ -115,6 +116,7 @@ async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result
         intakes: intakes(),
         run_dir: settings.run_dir.clone(),
         state_dir: settings.state_dir.clone(),
+        directory: Directory::new(),
         stopping: watch::Sender::new(false),
     };
     // Ends deployments, which the next start goes on with, and the server.

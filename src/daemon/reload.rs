@@ -186,6 +186,7 @@ fn waiting(in_force: &DaemonSettings, read: &DaemonSettings) -> Vec<(String, Fau
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::directory::Directory;
     use crate::agent::shared::{Events, Shared, intakes};
     use crate::config::daemon::LogLevel;
     use crate::history::History;
@@ -202,6 +203,7 @@ mod tests {
             intakes: intakes(),
             run_dir: folder.into(),
             state_dir: folder.into(),
+            directory: Directory::new(),
             stopping: watch::Sender::new(false),
         };
         std::fs::create_dir_all(folder.join("apps")).expect("made");

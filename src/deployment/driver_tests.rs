@@ -65,6 +65,7 @@ fn report() -> Report {
         scheduled: None,
         strategy: None,
         migration: None,
+        dependencies: Vec::new(),
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

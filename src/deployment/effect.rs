@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::model::route::AcceptAt;
-use crate::model::{HookPoint, InstanceName, SlotName, UnitName};
+use crate::model::{AppName, HookPoint, InstanceName, SlotName, UnitName};
 use crate::points::named;
 
 use super::facts::{Side, Traffic};
@@ -22,6 +22,8 @@ pub enum Effect {
     Hold,
     /// Raise the mark to the candidate: it was tried.
     RaiseMark,
+    /// See that the apps are up which this one depends on.
+    AskNeeds(Vec<AppName>),
     /// See that systemd has the units of B, and that none is masked.
     CheckUnits,
     /// See to it that the gate is active; under the hold mark it starts nothing.
@@ -74,6 +76,8 @@ pub enum Effect {
     AskAgain(Side),
     /// Write the evidence, and the quarantine if the release is at fault.
     Judge(Ruling),
+    /// Start those of these units that went down with the app's.
+    Rejoin(Vec<UnitName>),
     /// End the intent: it becomes the record of the last deployment.
     Close,
     /// Remove the hold mark.
@@ -101,6 +105,7 @@ named! {
         Announce = "announce",
         Hold = "hold",
         RaiseMark = "raise-mark",
+        AskNeeds = "ask-needs",
         CheckUnits = "check-units",
         Gate = "gate",
         LinkNext = "link-next",
@@ -127,6 +132,7 @@ named! {
         Links = "links",
         AskAgain = "ask-again",
         Judge = "judge",
+        Rejoin = "rejoin",
         Close = "close",
         Unhold = "unhold",
         Rest = "rest",
@@ -141,6 +147,7 @@ impl Effect {
             Effect::Announce => Kind::Announce,
             Effect::Hold => Kind::Hold,
             Effect::RaiseMark => Kind::RaiseMark,
+            Effect::AskNeeds(_) => Kind::AskNeeds,
             Effect::CheckUnits => Kind::CheckUnits,
             Effect::Gate => Kind::Gate,
             Effect::LinkNext => Kind::LinkNext,
@@ -167,6 +174,7 @@ impl Effect {
             Effect::Links(_) => Kind::Links,
             Effect::AskAgain(_) => Kind::AskAgain,
             Effect::Judge(_) => Kind::Judge,
+            Effect::Rejoin(_) => Kind::Rejoin,
             Effect::Close => Kind::Close,
             Effect::Unhold => Kind::Unhold,
             Effect::Rest => Kind::Rest,
@@ -188,7 +196,8 @@ impl Effect {
     pub fn is_interruptible(&self) -> bool {
         matches!(
             self.kind(),
-            Kind::Verify
+            Kind::AskNeeds
+                | Kind::Verify
                 | Kind::Gate
                 | Kind::AskLive
                 | Kind::Hook
@@ -211,6 +220,9 @@ impl fmt::Display for Effect {
             Effect::Announce => f.write_str("announce it"),
             Effect::Hold => f.write_str("set the hold mark"),
             Effect::RaiseMark => f.write_str("raise the mark"),
+            Effect::AskNeeds(on) => {
+                write!(f, "ask {}", on.iter().map(AppName::as_str).collect::<Vec<_>>().join(" "))
+            }
             Effect::CheckUnits => f.write_str("check the units"),
             Effect::Gate => f.write_str("check the gate"),
             Effect::LinkNext => f.write_str("link next"),
@@ -240,6 +252,7 @@ impl fmt::Display for Effect {
             Effect::Links(_) => f.write_str("tidy the links"),
             Effect::AskAgain(side) => write!(f, "ask {} what the candidate failed", side.slot),
             Effect::Judge(_) => f.write_str("keep the evidence"),
+            Effect::Rejoin(units) => write!(f, "see that {} still run", names(units)),
             Effect::Close => f.write_str("close it"),
             Effect::Unhold => f.write_str("remove the hold mark"),
             Effect::Rest => f.write_str("let the gate rest if nothing runs"),

@@ -1,7 +1,7 @@
 //! What a deployment is about, the same from its beginning to its end: its two sides, and how it moves from one to the
 //! other. Words and sums, no I/O.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::Kind;
 use crate::model::slot::UnitCount;
 use crate::model::time::duration_text;
-use crate::model::{DeploymentId, HookPoint, Hooks, InstanceName, Migration, SlotName, StrategyName, UnitName};
+use crate::model::{
+    AppName, DeploymentId, HookPoint, Hooks, InstanceName, Migration, SlotName, StrategyName, UnitName,
+};
 
 use super::batches::{Batch, Seat};
 
@@ -28,6 +30,21 @@ pub struct Facts {
     pub via: Via,
     /// How it moves.
     pub plan: Plan,
+    /// The apps that have to be up before it begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<AppName>,
+    /// The units of others that were up when it began, and that go down with a unit of the app.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub along: Vec<Along>,
+}
+
+/// A unit of somebody else's that systemd stops with units of the app: `PartOf=`, `BindsTo=`, `Requires=`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Along {
+    /// The unit.
+    pub unit: UnitName,
+    /// Those with which it goes down, and the InvocationIDs under which they ran.
+    pub with: BTreeMap<UnitName, String>,
 }
 
 /// A slot and the units that run it.

@@ -11,8 +11,8 @@ use crate::routes::Drained;
 
 use super::course::{Next, after_post, next};
 use super::effect::Effect;
-use super::facts::{Facts, Traffic};
-use super::script::{probe_of, script};
+use super::facts::{Along, Facts, Traffic};
+use super::script::{closing_script, probe_of, script};
 use super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
 use super::words::Refused;
 
@@ -87,6 +87,13 @@ impl Machine {
     pub fn resume(facts: Facts, stage: Stage) -> Self {
         let script = script(&facts, &stage);
         Machine { facts, position: Position::In(stage), script, at: 0 }
+    }
+
+    /// These units of others go down with the app's. To be said before it begins.
+    #[must_use]
+    pub fn beside(mut self, along: Vec<Along>) -> Self {
+        self.facts.along = along;
+        self
     }
 
     /// What it is about.
@@ -232,7 +239,7 @@ impl Machine {
     }
 
     fn close(&mut self, ruling: Ruling) {
-        self.script = vec![Effect::Close, Effect::Unhold, Effect::Rest, Effect::Record];
+        self.script = closing_script(&self.facts);
         self.position = Position::Closing(ruling);
         self.at = 0;
     }

@@ -16,6 +16,7 @@ pub mod host;
 pub mod intent;
 pub mod machine;
 mod meter;
+pub mod neighbours;
 mod plan;
 mod script;
 pub mod side;

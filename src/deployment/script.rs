@@ -19,7 +19,11 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
         Stage::Preparing => {
             // The mark first: one whose units turn out to be unusable was tried as well, and after an operator's word
             // to go elsewhere it must not come by itself.
-            effects.extend([Effect::Hold, Effect::RaiseMark, Effect::CheckUnits]);
+            effects.extend([Effect::Hold, Effect::RaiseMark]);
+            if !facts.needs.is_empty() {
+                effects.push(Effect::AskNeeds(facts.needs.clone()));
+            }
+            effects.push(Effect::CheckUnits);
             if facts.via == Via::Next {
                 effects.push(Effect::LinkNext);
             }
@@ -107,6 +111,13 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
         Stage::Settling(settling) => effects.extend(settling_script(facts, settling)),
     }
     effects
+}
+
+/// The end, whatever it is.
+pub(super) fn closing_script(facts: &Facts) -> Vec<Effect> {
+    let along: Vec<UnitName> = facts.along.iter().map(|along| along.unit.clone()).collect();
+    let rejoin = (!along.is_empty()).then_some(Effect::Rejoin(along));
+    rejoin.into_iter().chain([Effect::Close, Effect::Unhold, Effect::Rest, Effect::Record]).collect()
 }
 
 fn settling_script(facts: &Facts, settling: &Settling) -> Vec<Effect> {

@@ -34,6 +34,7 @@ fn hosts(facts: &Facts) -> Vec<Sim> {
                     host.running = running.clone();
                     host.route = route;
                     host.gate = gate;
+                    host.along = facts.from.iter().flat_map(Side::unit_names).all(|unit| running.contains(&unit));
                     host.broken.extend(broken_a.then(|| a.clone()).flatten());
                     host.broken.extend(broken_b.then(|| b.clone()));
                     hosts.push(host);
@@ -79,6 +80,7 @@ fn judge(before: &Sim, after: &Sim, machine: &Machine, case: &dyn Fn() -> String
         }
         None => BTreeSet::new(),
     };
+    assert!(after.along || after.facts.along.is_empty(), "what went down with it stays down: {}", case());
     match ruling.outcome {
         Outcome::Stuck => return,
         Outcome::Done => assert_eq!(after.current.as_ref(), Some(&after.facts.to.slot), "{}", case()),

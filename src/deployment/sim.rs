@@ -12,7 +12,7 @@ use crate::model::{
 
 use super::batches::{Mover, row};
 use super::effect::Effect;
-use super::facts::{Facts, Plan, Side, Via};
+use super::facts::{Along, Facts, Plan, Side, Via};
 use super::machine::{Event, Failure, Machine, Observed};
 use super::side::Found;
 use super::stage::{Live, Ruling, Runs, Settling, Stage, Target};
@@ -28,6 +28,8 @@ pub struct Sim {
     pub route: BTreeSet<UnitName>,
     pub standby: BTreeSet<UnitName>,
     pub gate: bool,
+    /// Whether what goes down with side A is up.
+    pub along: bool,
     /// Slots whose instances don't come up.
     pub broken: BTreeSet<SlotName>,
     /// Hooks that run, and how often each was begun.
@@ -61,7 +63,10 @@ pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
     let batches = row(&[Mover { unit: unit.name.clone(), old, new: unit.instances, numbers }]);
     let overlap = from.is_some() && numbers != Numbers::stop_start(unit.instances);
     let plan = Plan { batches, overlap, warm: true, ..Plan::forgotten() };
-    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
+    let with = from.iter().flat_map(Side::unit_names).map(|unit| (unit.clone(), run_of(&unit))).collect();
+    let along = from.iter().map(|_| Along { unit: UnitName::new("metrics.service"), with: Clone::clone(&with) });
+    let along = along.collect();
+    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs: Vec::new(), along }
 }
 
 /// The same with a hook at each point.
@@ -171,6 +176,7 @@ impl Sim {
             standby: BTreeSet::new(),
             running: units,
             gate: true,
+            along: true,
             broken: BTreeSet::new(),
             hooks: BTreeSet::new(),
             hooks_begun: BTreeMap::new(),
@@ -184,6 +190,14 @@ impl Sim {
 
     pub fn perform(&mut self, effect: &Effect, stage: Option<&Stage>) -> Result<Observed, Failure> {
         self.log.push(effect.clone());
+        let before = self.running.clone();
+        let result = self.act(effect, stage);
+        let of_a: Vec<UnitName> = self.facts.from.iter().flat_map(Side::unit_names).collect();
+        self.along &= !of_a.iter().any(|unit| before.contains(unit) && !self.running.contains(unit));
+        result
+    }
+
+    fn act(&mut self, effect: &Effect, stage: Option<&Stage>) -> Result<Observed, Failure> {
         match effect {
             Effect::Announce => self.intent = stage.cloned(),
             Effect::Gate => self.gate = true,
@@ -273,9 +287,11 @@ impl Sim {
                 }
                 self.running.extend(units.iter().cloned());
             }
+            Effect::Rejoin(_) => self.along = true,
             Effect::Close => self.intent = None,
             Effect::Rest => self.gate = self.gate && !self.running.is_empty(),
             Effect::Hold
+            | Effect::AskNeeds(_)
             | Effect::CheckUnits
             | Effect::RaiseMark
             | Effect::Verify(_)

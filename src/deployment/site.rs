@@ -144,7 +144,7 @@ impl Site {
         let id: DeploymentId = "web-7".parse().expect("an id");
         let to = self.side(to);
         let plan = Plan::of(&self.settings, Default::default(), Kind::Deploy, from.as_ref(), &to).expect("a plan");
-        Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan }
+        Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs: Vec::new(), along: Vec::new() }
     }
 
     pub fn report(&self, facts: &Facts) -> Report {
@@ -160,6 +160,7 @@ impl Site {
             scheduled: None,
             strategy: None,
             migration: None,
+            dependencies: Vec::new(),
             state: State::Queued,
             waiting: None,
             steps: Vec::new(),
@@ -186,7 +187,8 @@ impl Site {
         let (report, host) = (self.report(&facts), self.host());
         let (_verbs, mut heard) = mpsc::channel(1);
         host.learn_limits(&facts).await;
-        drive(Machine::new(facts), report, &host, &mut heard).await
+        let along = host.learn_along(&facts).await;
+        drive(Machine::new(facts).beside(along), report, &host, &mut heard).await
     }
 
     pub fn link(&self, link: Link) -> String {

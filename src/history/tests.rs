@@ -29,6 +29,7 @@ fn report(name: &str, number: u64) -> Report {
         scheduled: None,
         strategy: None,
         migration: None,
+        dependencies: Vec::new(),
         state: State::Queued,
         waiting: None,
         steps: Vec::new(),

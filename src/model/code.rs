@@ -254,6 +254,10 @@ codes! {
     Stuck = "deployment.stuck", Stuck;
     /// A step didn't end by its deadline.
     StepTimeout = "deployment.step_timeout", RolledBack;
+    /// An app that this one depends on isn't live, or doesn't answer.
+    DependencyDown = "dependency.down", Failed;
+    /// The deployment of an app that this one depends on, which went first, didn't end well.
+    DependencyFailed = "dependency.failed", Failed;
     /// The history can't be written or read; deployments go on without it.
     HistoryUnavailable = "history.unavailable", Internal;
     /// Another slotd runs on this state.

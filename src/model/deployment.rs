@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::code::Exit;
+use super::dependency::Dependency;
 use super::evidence::Fault;
 use super::measured::Measured;
 use super::names::{AppName, NameError, SlotName};
@@ -160,6 +161,9 @@ pub struct Report {
     /// What it does to the data: by an operator's word, and from its begin on in any case, unless it is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// The apps that it depends on, in the order in which they come up, as they were when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Dependency>,
     /// Where it stands.
     pub state: State,
     /// What it waits for now, and until when at the longest.

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod code;
+pub mod dependency;
 pub mod deployment;
 pub mod digest;
 pub mod evidence;
@@ -24,6 +25,7 @@ pub mod version;
 
 pub use app::AppState;
 pub use code::{Code, Exit};
+pub use dependency::{Dependency, DependencyState};
 pub use deployment::{Blame, DeploymentId, Kind, Outcome, Report, State};
 pub use digest::Digest;
 pub use evidence::{Evidence, Fault};

@@ -45,6 +45,10 @@ pub trait UnitControl: Clone + Send + Sync + 'static {
     /// The loaded units whose names match one of the shell patterns ("web@*.service"), whatever their state.
     fn list(&self, patterns: &[String]) -> impl Future<Output = Result<Vec<UnitName>, UnitError>> + Send;
 
+    /// What ties `unit` to others, one step far. systemd knows the inverse of a bond for units that it has loaded, and those
+    /// that are up are.
+    fn bonds(&self, unit: &UnitName) -> impl Future<Output = Result<Bonds, UnitError>> + Send;
+
     /// Tells of changes of these units until it is dropped.
     fn watch(&self, units: &[UnitName]) -> impl Future<Output = Result<UnitWatch, UnitError>> + Send;
 
@@ -70,6 +74,15 @@ impl UnitWatch {
     pub async fn changed(&mut self) -> Option<UnitName> {
         self.changes.recv().await
     }
+}
+
+/// What ties a unit to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bonds {
+    /// The units that stop when it is stopped.
+    pub stops: Vec<UnitName>,
+    /// The units that start when it is started, or without which it doesn't.
+    pub starts: Vec<UnitName>,
 }
 
 /// How a job ended, in systemd's words.

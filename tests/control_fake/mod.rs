@@ -197,7 +197,7 @@ impl Service for Fake {
     }
 
     async fn activate(&self, app: &AppName, request: ActivateRequest, _: Caller) -> Result<Accepted, ApiError> {
-        let ActivateRequest { slot, message, force, strategy, migration, at } = request;
+        let ActivateRequest { slot, message, force, strategy, migration, at, .. } = request;
         let strategy = strategy.map(|name| format!(" {name}")).unwrap_or_default();
         let migration = migration.map(|word| format!(" {word}")).unwrap_or_default();
         let at = at.map(|at| format!(" at {}", at.to_the_second())).unwrap_or_default();

@@ -51,6 +51,7 @@ pub fn queued(number: u64) -> Report {
         scheduled: None,
         strategy: None,
         migration: None,
+        dependencies: Vec::new(),
         state: State::Queued,
         waiting: None,
         steps: vec![],
@@ -86,5 +87,10 @@ pub fn ended(mut report: Report, outcome: Outcome, fault: Option<Fault>, blame: 
 }
 
 pub fn deployment(number: u64) -> Accepted {
-    Accepted::Deployment { id: id(number), kind: Kind::Deploy, bound: Some("stop 30s, start 90s".into()) }
+    Accepted::Deployment {
+        id: id(number),
+        kind: Kind::Deploy,
+        bound: Some("stop 30s, start 90s".into()),
+        dependencies: vec![],
+    }
 }

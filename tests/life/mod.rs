@@ -8,6 +8,7 @@ mod row05;
 mod row06;
 mod row07;
 mod row08;
+mod row09;
 mod row10;
 mod row12;
 mod row13;
@@ -35,6 +36,7 @@ fn refusals() {
     row07::row07_refusal(&world);
     row08::row08_refusal(&world);
     row10::row10_refusal(&world);
+    row09::row09_refusal(&world);
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
     row15::row15_refusal(&world);

@@ -26,6 +26,7 @@ async fn told(app: &mut App<FakeUnits>, version: &str) -> String {
         strategy: None,
         migration: None,
         at: None,
+        without_dependencies: false,
     };
     match asked(app, |answer| Ask::Activate(request, ann(), answer)).await {
         Accepted::Deployment { id, .. } => id.to_string(),
@@ -177,6 +178,7 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
         sha256: None,
         strategy: None,
         migration: None,
+        without_dependencies: false,
     };
     let (answer, mut answered) = oneshot::channel();
     app.asked(Ask::Upload(path, query, ann(), answer)).await;
@@ -195,7 +197,10 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
 async fn a_higher_release_takes_the_place_of_one_that_was_brought_and_that_is_known_after_a_restart() {
     let site = Site::serving(&["1", "2"]).automatic();
     let mut app = busy(&site);
-    app.choose_for("ann", Some(Brought { slot: &slot("2"), message: None, otherwise: Otherwise::default() }));
+    app.choose_for(
+        "ann",
+        Some(Brought { slot: &slot("2"), message: None, otherwise: Otherwise::default(), ahead: Ahead::Nothing }),
+    );
     site.publish("3");
     let mut app = next_start(&site).await;
     rest(&mut app).await;

@@ -3,7 +3,7 @@
 //! After systemd.unit(5). It reads what is on disk, not what systemd has loaded: `check` must work before the
 //! daemon-reload, and on a machine where nothing runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +102,28 @@ impl SearchPath {
     /// The text of a file of the same host that is no unit; `None` where it isn't there or can't be read.
     pub fn host_file(&self, path: &str) -> Option<String> {
         read(&self.root.join(path.trim_start_matches('/'))).ok()
+    }
+
+    /// The names of all units that have a file; a folder that can't be listed has none.
+    pub fn units(&self) -> BTreeSet<String> {
+        let types = [".service", ".socket", ".timer", ".target", ".path", ".mount"];
+        let files = self.entries().filter(|path| !path.is_dir());
+        let names = files.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        names.filter(|name| types.iter().any(|end| name.ends_with(end))).collect()
+    }
+
+    /// The units that `unit` requires by a link in its folder `.requires`, with that folder.
+    pub fn required_by_link(&self, unit: &str) -> Vec<(PathBuf, String)> {
+        let folders = self.folders.iter().map(|folder| folder.join(format!("{unit}.requires")));
+        let links = folders.flat_map(|folder| std::fs::read_dir(&folder).into_iter().flatten().flatten());
+        let named =
+            links.filter_map(|link| Some((link.path().parent()?.to_owned(), link.file_name().into_string().ok()?)));
+        named.collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = PathBuf> {
+        let listed = self.folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+        listed.flatten().flatten().map(|entry| entry.path())
     }
 
     /// Reads a unit and its drop-ins.

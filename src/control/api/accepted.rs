@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::Kind;
-use crate::model::{DeploymentId, SlotName, Timestamp};
+use crate::model::{Dependency, DeploymentId, SlotName, Timestamp};
 
 /// The answer to `POST /v1/apps/APP/activate`, `…/rollback`, `…/cancel`, `…/promote` and `…/confirm`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub enum Accepted {
         /// The longest it may take to be undone, stated in advance ("stop 30s, start 90s").
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bound: Option<String>,
+        /// The apps that it depends on, in the order in which they come up: how they do now, and what goes first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dependencies: Vec<Dependency>,
     },
     /// This deployment does it, once its time has come.
     Scheduled {

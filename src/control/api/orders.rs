@@ -25,6 +25,9 @@ pub struct ActivateRequest {
     /// When; at once unless said.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// Nothing of the apps that it depends on is deployed before; they have to be up.
+    #[serde(default)]
+    pub without_dependencies: bool,
 }
 
 /// `POST /v1/apps/APP/rollback`.

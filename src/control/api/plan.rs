@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::time::duration_text;
-use crate::model::{AppName, Code, HookPoint, Migration, SlotName, StrategyName, Template, UnitName};
+use crate::model::{AppName, Code, Dependency, HookPoint, Migration, SlotName, StrategyName, Template, UnitName};
 
 /// Query of `GET /v1/apps/APP/plan/SLOT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct Planned {
     pub soak: Duration,
     /// Whether it would go back then unless `confirm` comes.
     pub confirm: bool,
+    /// The apps that have to be up, in the order in which they come up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Dependency>,
     /// Why it can't be; none if it can.
     pub refusals: Vec<PlannedRefusal>,
 }

@@ -150,6 +150,10 @@ pub struct RedeployRequest {
     /// Kept with the deployment.
     #[serde(default)]
     pub message: Option<String>,
+    /// Nothing of the apps that it depends on is deployed before; they have to be up. `redeploy` brings up nothing in
+    /// any case.
+    #[serde(default)]
+    pub without_dependencies: bool,
 }
 
 /// The answer to `deploy-staged`.

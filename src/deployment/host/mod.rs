@@ -3,10 +3,12 @@
 //! Each effect asks for what is and does what is missing. Work on files runs on a blocking thread, and none of it may
 //! be left half-way ([`Effect::is_interruptible`]); what waits for systemd or for a probe may.
 
+mod along;
 mod blame;
 mod evidence;
 mod gate;
 mod hook;
+mod needs;
 mod outside;
 mod records;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod unit;
 mod used;
 mod vigil;
 
+use along::REJOIN_LIMIT;
 pub use gate::is_awake;
 use unit::ASK_AGAIN_LIMIT;
 pub use unit::target;
@@ -39,6 +42,7 @@ use crate::units::UnitControl;
 use super::effect::Effect;
 use super::intent::IntentFile;
 use super::machine::{Failure, Observed};
+use super::neighbours::Neighbours;
 use super::stage::Stage;
 use super::world::{Context, World};
 
@@ -66,6 +70,8 @@ pub struct Host<U: UnitControl> {
     pub route: AnyRoute<U>,
     /// Past deployments; may be out of order.
     pub history: Option<History>,
+    /// The other apps, some of which this one may depend on.
+    pub neighbours: Neighbours,
     /// The record of the deployment while it is open.
     pub intent: IntentFile,
     /// Where reports are shown.
@@ -111,7 +117,14 @@ impl<U: UnitControl> Host<U> {
         let intent = IntentFile::of(store.layout());
         let gate_started = AtomicBool::new(false);
         let outside = outside::Watch::default();
-        Host { settings, store, units, route, history, intent, shown, limits, gate_started, outside }
+        let neighbours = Neighbours::default();
+        Host { settings, store, units, route, history, neighbours, intent, shown, limits, gate_started, outside }
+    }
+
+    /// The same on a host with these apps.
+    #[must_use]
+    pub fn among(self, neighbours: Neighbours) -> Self {
+        Host { neighbours, ..self }
     }
 
     fn limits(&self) -> Limits {
@@ -158,6 +171,7 @@ impl<U: UnitControl> World for Host<U> {
         match effect {
             Effect::Announce => self.announce(&context).await,
             Effect::Hold => self.hold(&context, self.limit(effect)).await,
+            Effect::AskNeeds(on) => self.ask_needs(on).await,
             Effect::CheckUnits => self.check_units(context.facts).await,
             Effect::RaiseMark => self.raise_mark(context.facts).await,
             Effect::Gate => self.start_gate().await,
@@ -191,6 +205,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Links(slot) => self.tidy_links(context.facts, slot.clone()).await,
             Effect::AskAgain(side) => self.ask_again(side).await,
             Effect::Judge(ruling) => self.judge(&context, ruling.clone()).await,
+            Effect::Rejoin(_) => self.rejoin(context.facts).await,
             Effect::Close => self.close(&context).await,
             Effect::Unhold => self.unhold().await,
             Effect::Rest => self.rest(context.facts).await,
@@ -213,6 +228,7 @@ impl<U: UnitControl> World for Host<U> {
             Effect::Prove(instances, _) => each(instances.len(), proof.deadline + proof.stable_for),
             Effect::AskAgain(side) => each(side.unit_names().len(), proof.deadline + ASK_AGAIN_LIMIT),
             Effect::AskLive | Effect::AskOutside => proof.deadline,
+            Effect::Rejoin(units) => each(units.len(), REJOIN_LIMIT),
             Effect::Drain(_) => self.drain_limit() + FILES_LIMIT,
             // The last look may take its time.
             Effect::Soak(_) => self.settings.soak.longest() + SOAK_PATIENCE + proof.timeout + proof.deadline,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
 
-use super::{Active, JobResult, Load, Signal, UnitControl, UnitError, UnitStatus, UnitWatch};
+use super::{Active, Bonds, JobResult, Load, Signal, UnitControl, UnitError, UnitStatus, UnitWatch};
 pub use script::Script;
 use world::{Fate, Heed, Start, Stop, Unit, World};
 
@@ -178,6 +178,7 @@ impl UnitControl for FakeUnits {
                 if world.unit(unit).status.active != Active::Failed {
                     world.end_run(unit, Active::Inactive, "dead", "success", None);
                 }
+                world.take_along(unit);
                 Ok(JobResult::Done)
             }
             Some(Stop::Ends(result)) => Ok(result),
@@ -243,6 +244,12 @@ impl UnitControl for FakeUnits {
         world.answers()?;
         let loaded = world.units.iter().filter(|(_, unit)| unit.status.load == Load::Loaded).map(|(name, _)| name);
         Ok(loaded.filter(|name| patterns.iter().any(|pattern| matches(pattern, name.as_str()))).cloned().collect())
+    }
+
+    async fn bonds(&self, unit: &UnitName) -> Result<Bonds, UnitError> {
+        let world = self.world();
+        world.answers()?;
+        Ok(world.bonds.get(unit).cloned().unwrap_or_default())
     }
 
     async fn watch(&self, units: &[UnitName]) -> Result<UnitWatch, UnitError> {

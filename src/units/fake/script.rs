@@ -23,6 +23,18 @@ impl Script<'_> {
         self
     }
 
+    /// It goes down with that other unit (`PartOf=`).
+    pub fn goes_with(self, other: &str) -> Self {
+        self.fake.world().bonds.entry(full(other)).or_default().stops.push(self.name.clone());
+        self
+    }
+
+    /// It goes down with that other unit, and starts it (`BindsTo=`).
+    pub fn is_bound_to(self, other: &str) -> Self {
+        self.fake.world().bonds.entry(self.name.clone()).or_default().starts.push(full(other));
+        self.goes_with(other)
+    }
+
     /// The next start fails, and the process ended so ("exited with status 3").
     pub fn start_fails(self, exit: &str) -> Self {
         self.next_start(Start::Fails(JobResult::Failed, exit.to_owned()))

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::model::evidence::JournalLine;
 use crate::model::{Timestamp, UnitName};
-use crate::units::{Active, JobResult, Load, UnitError, UnitStatus};
+use crate::units::{Active, Bonds, JobResult, Load, UnitError, UnitStatus};
 
 use super::short;
 
@@ -18,6 +18,8 @@ pub(super) struct World {
     pub(super) watches: Vec<(Vec<UnitName>, mpsc::Sender<UnitName>)>,
     pub(super) calls: Vec<String>,
     pub(super) runs: u64,
+    /// Which unit goes down with which, and which needs which.
+    pub(super) bonds: BTreeMap<UnitName, Bonds>,
     pub(super) bus_lost: bool,
 }
 
@@ -116,6 +118,16 @@ impl World {
             (status.exit, status.invocation, status.restarts) = (None, None, 0);
         }
         self.tell(name);
+    }
+
+    /// What goes down with a unit goes down.
+    pub(super) fn take_along(&mut self, name: &UnitName) {
+        for unit in self.bonds.get(name).map(|bonds| bonds.stops.clone()).unwrap_or_default() {
+            if self.unit(&unit).status.is_up() {
+                self.end_run(&unit, Active::Inactive, "dead", "success", None);
+                self.take_along(&unit);
+            }
+        }
     }
 
     pub(super) fn meet(&mut self, name: &UnitName, fate: Fate) {

@@ -4,6 +4,7 @@
 //! path, and when signals may have been missed (systemd reloaded or executed itself anew, the bus went away)
 //! the unit is read again instead. It never asks for a daemon-reload.
 
+mod bonds;
 mod job;
 mod link;
 mod trouble;
@@ -23,7 +24,7 @@ use zbus::{MatchRule, MessageStream};
 use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
 
-use super::{JobResult, Signal, UnitControl, UnitError, UnitStatus, UnitWatch, journal};
+use super::{Bonds, JobResult, Signal, UnitControl, UnitError, UnitStatus, UnitWatch, journal};
 use job::Verb;
 use link::{Link, SYSTEMD, bounded};
 use trouble::{Patience, Trouble};
@@ -198,6 +199,16 @@ impl UnitControl for Systemd {
             match self.try_list(patterns).await {
                 Ok(units) => return Ok(units),
                 Err(trouble) => patience.again(trouble).await.map_err(no_bus)?,
+            }
+        }
+    }
+
+    async fn bonds(&self, unit: &UnitName) -> Result<Bonds, UnitError> {
+        let patience = Patience::new();
+        loop {
+            match self.try_bonds(unit).await {
+                Ok(bonds) => return Ok(bonds),
+                Err(trouble) => patience.again(trouble).await.map_err(|last| last.of("read", unit))?,
             }
         }
     }

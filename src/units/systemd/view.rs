@@ -50,6 +50,11 @@ impl View {
     }
 }
 
+/// A list of units' names.
+pub(super) fn names(unit: &mut Properties, key: &str) -> Vec<String> {
+    take(unit, key).unwrap_or_default()
+}
+
 /// Takes a property out; one that is missing or of another type is none.
 fn take<T: TryFrom<OwnedValue>>(properties: &mut Properties, name: &str) -> Option<T> {
     properties.remove(name).and_then(|value| T::try_from(value).ok())

@@ -7,6 +7,7 @@ mod row05;
 mod row06;
 mod row07;
 mod row08;
+mod row09;
 mod row10;
 mod row12;
 mod row13;

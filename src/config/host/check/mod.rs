@@ -2,6 +2,7 @@
 //!
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
+mod along;
 mod findings;
 mod firewall;
 mod gate;
@@ -156,6 +157,7 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
         let lost = format!("nobody is told how deployments of {} end", expected.app);
         leave::check(expected, rules, &format!("slotd-notify@{}-", expected.app), &lost, &mut findings);
     }
+    along::check(expected, path, rules, &mut findings);
     findings.0
 }
 
