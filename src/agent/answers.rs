@@ -381,22 +381,4 @@ impl<U: UnitControl> App<U> {
             tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
         }
     }
-
-    fn clear(&mut self, slot: &SlotName, message: Option<String>, caller: &Caller) -> Result<(), ApiError> {
-        let cleared = self.ground.store.clear_quarantine(slot).map_err(|error| error.fault())?;
-        match cleared {
-            true => {
-                tracing::info!(
-                    SLOTD_APP = self.name(),
-                    SLOTD_SLOT = slot.to_string(),
-                    "{} lifts the quarantine of {slot}",
-                    caller.name
-                );
-                self.noted(Verb::Clear, Some(slot), caller, message);
-                Ok(())
-            }
-            false => Err(ApiError::new(Code::UnknownSlot, format!("{slot} of {} isn't quarantined", self.name()))
-                .next(format!("slotctl quarantine list {}", self.name()))),
-        }
-    }
 }

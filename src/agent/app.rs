@@ -35,7 +35,7 @@ use super::teller::Teller;
 use super::watch::LiveWatch;
 
 /// How long an intent that couldn't be brought to an end waits for the next try.
-const RECOVERY_RETRY: Duration = Duration::from_secs(10);
+pub(super) const RECOVERY_RETRY: Duration = Duration::from_secs(10);
 
 /// How long recovery steps aside for a prune, which is short.
 const PRUNE_FIRST: Duration = Duration::from_secs(1);
@@ -308,33 +308,6 @@ impl<U: UnitControl> App<U> {
                 self.work = Work::Deploying(Box::new(running));
             }
             Err(fault) => self.refused_at_once(report, fault),
-        }
-    }
-
-    pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
-        self.work = Work::Nothing;
-        match result {
-            Ok(driven) => {
-                self.note_end(&driven.report);
-                self.tell(&driven.report);
-                self.absolve(&driven.report);
-                self.unkeep(&driven.report.id);
-                self.last = Some(driven.report);
-                if driven.open {
-                    self.recover_at = Some(Instant::now() + RECOVERY_RETRY);
-                } else if self.fault.is_some() {
-                    // It may have been the way out; if not, the fault is told again.
-                    self.recover().await;
-                }
-                self.plan_retry();
-                self.watch_live().await;
-                self.choose();
-                self.prune_quietly();
-            }
-            Err(error) => {
-                tracing::error!(SLOTD_APP = self.name(), "the deployment was torn: {error}");
-                self.recover().await;
-            }
         }
     }
 

@@ -19,6 +19,7 @@ mod intake_queue;
 mod naming;
 pub mod notices;
 pub mod orphan;
+mod over;
 mod pin;
 mod plan;
 mod prune;

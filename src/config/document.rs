@@ -5,7 +5,6 @@
 //! derive that reads, which stops at the first.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::time::Duration;
@@ -23,17 +22,17 @@ pub(super) type Place = Range<usize>;
 /// The file that is read, and what was found wrong with it.
 pub(super) struct Document<'a> {
     file: &'a Path,
-    text: &'a str,
+    pub(super) text: &'a str,
     errors: RefCell<Vec<ConfigError>>,
 }
 
 /// A table of the document.
 pub(super) struct Section<'a> {
-    document: &'a Document<'a>,
+    pub(super) document: &'a Document<'a>,
     /// "[proof]", or empty for the top.
     name: String,
     place: Place,
-    table: &'a DeTable<'a>,
+    pub(super) table: &'a DeTable<'a>,
     known: RefCell<Vec<&'static str>>,
 }
 
@@ -320,44 +319,6 @@ impl<'a> Section<'a> {
             };
             self.error(name.span(), format!("unknown key `{}`{}", name.get_ref(), self.within()), Some(help));
         }
-    }
-
-    /// The line in which each key stands: "soak.time", "env.A", "unit.web@.instances"; what a list of sections says of a
-    /// unit goes by the unit's name, the first one's unless it names one, and its number.
-    pub(super) fn lines(&self, first_unit: &str) -> BTreeMap<String, usize> {
-        let mut lines = BTreeMap::new();
-        let line = |place: Place| 1 + self.document.text.get(..place.start).unwrap_or_default().matches('\n').count();
-        let mut counts = BTreeMap::<String, usize>::new();
-        for (name, value) in self.table.iter() {
-            lines.insert(name.get_ref().to_string(), line(name.span()));
-            match value.get_ref() {
-                DeValue::Table(table) => {
-                    for (key, _) in table.iter() {
-                        lines.insert(format!("{}.{}", name.get_ref(), key.get_ref()), line(key.span()));
-                    }
-                }
-                DeValue::Array(list) => {
-                    for item in list.iter() {
-                        let DeValue::Table(table) = item.get_ref() else { continue };
-                        let text = |key: &str| match table.get(key).map(Spanned::get_ref) {
-                            Some(DeValue::String(text)) => Some(text.as_ref()),
-                            _ => None,
-                        };
-                        let named = if name.get_ref() == "unit" { "name" } else { "unit" };
-                        let unit = text(named).unwrap_or(first_unit);
-                        let path = format!("{}.{unit}", name.get_ref());
-                        let count = counts.entry(path.clone()).or_default();
-                        *count += 1;
-                        lines.insert(format!("{path}.{count}"), line(item.span()));
-                        for (key, _) in table.iter() {
-                            lines.insert(format!("{path}.{}", key.get_ref()), line(key.span()));
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        lines
     }
 
     fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {

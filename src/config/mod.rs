@@ -18,6 +18,7 @@ pub mod error;
 mod hooks;
 pub mod host;
 pub mod keys;
+mod lines;
 mod load;
 pub mod origins;
 mod outside;

@@ -110,6 +110,8 @@ mod tests {
             health_socket: false,
             probed: false,
             probe_units: Vec::new(),
+            hooks: crate::model::hook::Hooks::default(),
+            notifies: false,
             state: "/var/lib/slotd".into(),
             profile: Profile::User,
         }
