@@ -178,6 +178,7 @@ impl<U: UnitControl> App<U> {
     ) -> Result<DeployedStaged, ApiError> {
         let RedeployRequest { strategy, migration, message, without_dependencies } = request;
         self.check_settings()?;
+        self.admit(Verb::DeployStaged)?;
         let staged = self.staged()?;
         let current = self.ground.current();
         if staged.is_empty() {
@@ -186,7 +187,6 @@ impl<U: UnitControl> App<U> {
         }
         self.check_pause()?;
         self.check_freeze(None)?;
-        self.admit(Verb::DeployStaged)?;
         let release = self.releases()?.into_iter().next();
         let Some(of) = release.or_else(|| current.clone()) else { return Err(self.nothing_is_live()) };
         let mut slot = self.configured(&of, &caller.name, message.clone())?;
