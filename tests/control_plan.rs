@@ -63,10 +63,10 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
         "web: 3.0.0 over 2.0.0, rolling\n  \
          unit        web@ × 2: at most 1 more run, at most 0 fewer are ready\n  \
          route       haproxy: a candidate has no users before the switch, the old slot can stay warm, a share can be set\n  \
+         needs       api online, 1.0.0 at 127.0.0.1:8081; 1.1.0 goes live first\n  \
          data        compatible migration: older slots go on working\n  \
          hook        web-look@3.0.0.service, preflight: before anything is touched; if it fails, nothing is\n  \
          hook        web-migrate@3.0.0.service, deploy: once, before the first new instance starts; if it fails, slotd goes back\n  \
-         needs       api online, 1.0.0 at 127.0.0.1:8081; 1.1.0 goes live first\n  \
          batch 1     start and prove web@3.0.0.service, drain and stop web@2.0.0.service\n  \
          then        waits for `slotctl promote web`, with 10 % of new users\n  \
          batch 2     start and prove web@3.0.0@2.service\n  \

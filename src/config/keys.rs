@@ -25,8 +25,17 @@ pub const ENV: &str = "env.";
 
 /// From when on another value of `key` holds.
 pub fn class_of(key: &str) -> Class {
-    const AT_ONCE: [&str; 8] =
-        ["deploy", "require_version", "versions", "on_crash_loop", "inbox", "retention", "crash_loop", "limits"];
+    const AT_ONCE: [&str; 9] = [
+        "deploy",
+        "require_version",
+        "on_result",
+        "versions",
+        "on_crash_loop",
+        "inbox",
+        "retention",
+        "crash_loop",
+        "limits",
+    ];
     let section = key.split('.').next().unwrap_or_default();
     match section {
         "env" => Class::NewSlot,

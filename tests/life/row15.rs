@@ -187,6 +187,10 @@ fn it_fails(world: &World) {
     assert!(told[6].2.contains("web-8"), "{told:?}");
     let notes = notes(world);
     assert!(!notes.contains("nobody"), "{notes}");
+    // It is left for whoever looks for units that failed.
+    let failed = text(&world.host.sh("systemctl list-units --failed --plain --no-legend"));
+    assert!(failed.starts_with("slotd-notify@web-7.service "), "{failed}");
+    world.host.ok("systemctl reset-failed slotd-notify@web-7.service");
 }
 
 /// Waits for so many of them; a unit that failed stays.
