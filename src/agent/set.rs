@@ -15,6 +15,7 @@ use crate::units::UnitControl;
 use super::ahead::Ahead;
 use super::app::App;
 use super::queue::Brought;
+use super::verbs::Verb;
 
 impl<U: UnitControl> App<U> {
     pub(super) async fn set_key(&mut self, request: SetRequest, caller: &Caller) -> Result<SetAnswer, ApiError> {
@@ -41,6 +42,8 @@ impl<U: UnitControl> App<U> {
         self.ground.store.choose(&text).map_err(|error| error.fault())?;
         let value = value.as_deref().unwrap_or("what the app's file says");
         tracing::info!(SLOTD_APP = app, "{} sets {} to {}", caller.name, answer.key, shown(&answer.key, value));
+        let why = message.iter().fold(answer.key.clone(), |key, message| format!("{key}: {message}"));
+        self.noted(Verb::Set, None, caller, Some(why));
         self.go_by(Arc::new(settings));
 
         let is_automatic = self.ground.settings.deploy == DeployMode::Automatic;

@@ -232,7 +232,9 @@ pub(super) fn changes_since(settings: &AppSettings, store: &SlotStore, slot: &Sl
     let used = store.used(slot);
     let knows = |key: &str| keys::class_of(key) == Class::NewSlot || used.is_some();
     let set = keys::entries(settings).into_iter().filter(|entry| knows(&entry.key)).collect();
-    Ok(changes(has(&record, used.as_ref()), set))
+    // A key of a later slotd that nobody has said anything about is no change.
+    let is_unsaid = |change: &Change| change.from.is_none() && settings.origins.get(&change.key).is_none();
+    Ok(changes(has(&record, used.as_ref()), set).into_iter().filter(|change| !is_unsaid(change)).collect())
 }
 
 /// What a slot goes by.

@@ -136,7 +136,7 @@ async fn stop<U: UnitControl>(ground: &Ground<U>, units: Vec<UnitName>) -> Vec<(
     stopped
 }
 
-/// The units of the app that run and aren't the live slot's. None where it isn't known what is live, or what runs.
+/// The units of the app's slots that run and aren't the live slot's. None where it isn't known what is live, or what runs.
 async fn strays<U: UnitControl>(ground: &Ground<U>) -> Vec<UnitName> {
     let Ok(links) = ground.store.links() else { return Vec::new() };
     let live = match &links.current {
@@ -152,7 +152,9 @@ async fn strays<U: UnitControl>(ground: &Ground<U>) -> Vec<UnitName> {
     let Ok(units) = ground.shared.units.list(&patterns).await else { return Vec::new() };
     let mut strays = Vec::new();
     for unit in units {
-        let ours = templates.iter().any(|template| template.instance_of(&unit).is_some());
+        // What runs under another name than a slot's was never slotd's: somebody may just be about to move in here.
+        let instance = templates.iter().find_map(|template| template.instance_of(&unit));
+        let ours = instance.is_some_and(|instance| ground.store.slot(&instance.slot).is_some());
         if !ours || live.contains(&unit) {
             continue;
         }

@@ -15,6 +15,7 @@ mod row13;
 mod row14;
 mod row15;
 mod tidy;
+mod walk;
 
 use serde_json::Value;
 

@@ -63,7 +63,9 @@ fn row02_story() {
     wait_until("the event", PATIENCE, event);
     world.expect_serving(8080, "2.0.0");
 
-    // One that somebody starts by hand is named in `status` before it is stopped.
+    // One that somebody starts by hand is named in `status` before it is stopped; what has no slot's name was never slotd's.
+    let instances = "/var/lib/slotd/apps/web/instances";
+    world.host.ok(&format!("cp -a {instances}/2.0.0 {instances}/own && systemctl start web@own.service"));
     world.host.ok("systemctl start web@1.0.0.service");
     let two_looks = PATIENCE * 2;
     wait_until("the stray in `status`", two_looks, || {
@@ -72,9 +74,10 @@ fn row02_story() {
     });
     expect_parts(&world.ok("status web"), &[named]);
     wait_until("it to be stopped", PATIENCE, || match running(&world, "web") {
-        units if units == ["web@2.0.0.service"] => Ok(()),
+        units if units == ["web@2.0.0.service", "web@own.service"] => Ok(()),
         units => Err(format!("{units:?}")),
     });
+    world.host.ok(&format!("systemctl stop web@own.service && rm -r {instances}/own"));
     let status = world.expect_status("web", "no note", |status| !status["notes"].to_string().contains(named));
     assert_eq!((&status["state"], &status["current"]), (&"online".into(), &"2.0.0".into()), "{status}");
 }
