@@ -120,7 +120,7 @@ fn a_file_that_is_no_good_is_told_and_stays() {
     let other = world.artifact("web", "2.0.0", "slow-start 1");
     expect_refusal(&world.deploy("web", &other), 21, &["(release.conflict)", "other bytes", "next: slotctl list web"]);
     world.cp("web", &other);
-    expect_refused(&world, &other.file, "release.conflict", "never replaced");
+    expect_refused(&world, &other.file, "release.conflict", "give the release another version");
     // The same bytes are no conflict, and no reason to go back to them.
     let again = world.slotctl(&format!("deploy /root/{} --app web", four.file));
     assert_eq!(again.status.code(), Some(0), "{}", shown(&again));

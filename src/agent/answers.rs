@@ -98,6 +98,9 @@ impl<U: UnitControl> App<U> {
             Ask::Staged(answer) => {
                 let _ = answer.send(self.staged().map_err(Into::into));
             }
+            Ask::Prepare(caller, answer) => {
+                let _ = answer.send(self.prepare(&caller));
+            }
             Ask::DeployStaged(request, caller, answer) => {
                 let result = self.deploy_staged(request, &caller).await;
                 let _ = answer.send(result);
@@ -118,9 +121,13 @@ impl<U: UnitControl> App<U> {
     async fn activate(&mut self, request: ActivateRequest, caller: &Caller) -> Result<Accepted, ApiError> {
         self.check_target(&request.slot, request.force)?;
         if let Some(at) = request.at {
+            if request.plan.is_some() {
+                let message = "a plan is carried out as it stands now: it can't be bound to a time to come";
+                return Err(ApiError::new(Code::RequestInvalid, message));
+            }
             return self.schedule(request, at, caller);
         }
-        let ActivateRequest { slot, message, force, strategy, migration, without_dependencies, at: _ } = request;
+        let ActivateRequest { slot, message, force, strategy, migration, without_dependencies, plan, at: _ } = request;
         if self.ground.current().as_ref() == Some(&slot) && !self.is_deploying() {
             return Ok(Accepted::Unchanged { current: slot });
         }
@@ -129,6 +136,7 @@ impl<U: UnitControl> App<U> {
             self.check_freeze(Some(&slot))?;
         }
         self.admit(Verb::Activate)?;
+        self.check_plan(plan.as_deref(), &slot, Otherwise { strategy, migration }).await?;
         let ahead = if without_dependencies { Ahead::Nothing } else { Ahead::Staged };
         self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }, ahead).await
     }

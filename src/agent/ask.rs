@@ -87,6 +87,8 @@ pub enum Ask {
     Clear(SlotName, Option<String>, Caller, Answer<()>),
     /// What waits to be deployed.
     Staged(Answer<Vec<Staged>>),
+    /// Make the slot that `deploy-staged` would bring live, for a plan of it.
+    Prepare(Caller, Answer<SlotName>),
     /// Deploy all of that.
     DeployStaged(RedeployRequest, Caller, Answer<DeployedStaged>),
     /// Deploy what is live once more.

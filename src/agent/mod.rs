@@ -13,6 +13,7 @@ mod dependencies;
 pub mod deploy;
 pub mod directory;
 mod events;
+mod foresee;
 mod freeze;
 pub mod intake;
 mod intake_queue;

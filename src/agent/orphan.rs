@@ -82,6 +82,7 @@ pub fn spawn<U: UnitControl>(
                 Ask::Prune { answer, .. } => refuse(name_of(&settings), answer),
                 Ask::Pin(_, _, answer) | Ask::Unpin(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Staged(answer) => refuse(name_of(&settings), answer),
+                Ask::Prepare(_, answer) => refuse(name_of(&settings), answer),
                 Ask::DeployStaged(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Set(_, _, answer) => refuse(name_of(&settings), answer),
                 Ask::Clear(_, _, _, answer) => refuse(name_of(&settings), answer),

@@ -89,6 +89,7 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
         confirm: plan.as_ref().is_some_and(|plan| plan.confirm),
         refusals,
         dependencies: Vec::new(),
+        foreseen: Default::default(),
     })
 }
 

@@ -26,6 +26,7 @@ use crate::units::UnitControl;
 use super::ask::{Answer, AppHandle, Ask, View};
 use super::deploy::side_of;
 use super::events::past;
+use super::foresee::{PAST, foreseen};
 use super::freeze::freeze_of;
 use super::plan::planned;
 use super::registry::Registry;
@@ -117,8 +118,16 @@ impl<U: UnitControl> Service for Registry<U> {
 
     async fn plan(&self, app: &AppName, slot: &SlotName, query: PlanQuery) -> Result<Planned, ApiError> {
         let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
-        let planned = planned(app, &self.view(app).await?, slot, otherwise)?;
-        Ok(Planned { dependencies: self.dependencies(app).await, ..planned })
+        let view = self.view(app).await?;
+        let planned = planned(app, &view, slot, otherwise)?;
+        let past = self.shared.history.deployments(app, PAST).await.unwrap_or_default();
+        let foreseen = foreseen(&view, &self.shared.units, &past, &planned).await?;
+        Ok(Planned { dependencies: self.dependencies(app).await, foreseen, ..planned })
+    }
+
+    async fn plan_staged(&self, app: &AppName, query: PlanQuery, caller: Caller) -> Result<Planned, ApiError> {
+        let slot = self.ask(app, |answer| Ask::Prepare(caller, answer)).await?;
+        self.plan(app, &slot, query).await
     }
 
     async fn upload_limit(&self, app: &AppName) -> Result<u64, ApiError> {

@@ -119,7 +119,12 @@ async fn changed_units<U: UnitControl>(
 }
 
 /// The files in which two trees differ, by their content manifests; with their lines, where those are wanted.
-fn files(store: &SlotStore, from: &SlotRecord, to: &SlotRecord, text: bool) -> Result<Vec<FileChange>, Fault> {
+pub(super) fn files(
+    store: &SlotStore,
+    from: &SlotRecord,
+    to: &SlotRecord,
+    text: bool,
+) -> Result<Vec<FileChange>, Fault> {
     if from.tree == to.tree {
         return Ok(Vec::new());
     }

@@ -200,6 +200,14 @@ impl<U: UnitControl> App<U> {
         Ok(DeployedStaged { staged, accepted })
     }
 
+    /// The slot that `deploy-staged` would bring live; made, if it isn't there, so that it can be planned and approved.
+    pub(super) fn prepare(&self, caller: &Caller) -> Result<SlotName, ApiError> {
+        self.check_settings()?;
+        let release = self.releases()?.into_iter().next();
+        let of = release.or_else(|| self.ground.current()).ok_or_else(|| self.nothing_is_live())?;
+        Ok(self.configured(&of, &caller.name, None)?)
+    }
+
     /// Deploys what is live once more, as it is: another slot of the same files, environment and units.
     pub(super) async fn redeploy(&mut self, request: RedeployRequest, caller: &Caller) -> Result<Accepted, ApiError> {
         let RedeployRequest { strategy, migration, message, .. } = request;

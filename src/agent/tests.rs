@@ -95,6 +95,7 @@ impl Lively<'_> {
             strategy: None,
             migration: None,
             at: None,
+            plan: None,
             without_dependencies: false,
         };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await

@@ -29,6 +29,9 @@ pub struct ActivateArgs {
     /// it back
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     at: Option<Timestamp>,
+    /// Only as it was planned: the token that `plan` printed; refused if anything has moved since
+    #[arg(long, value_name = "TOKEN")]
+    plan: Option<String>,
     /// Also if it is quarantined, barred by a breaking migration since, or the app frozen
     #[arg(long)]
     force: bool,
@@ -109,9 +112,11 @@ pub struct ScaleArgs {
 
 /// Makes a slot live.
 pub async fn activate(args: ActivateArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let ActivateArgs { app, version, message, no_wait, at, force, strategy, migration, without_dependencies } = args;
+    let ActivateArgs { app, version, message, no_wait, at, plan, force, strategy, migration, without_dependencies } =
+        args;
     let step = format!("activate {app} {version}");
-    let request = ActivateRequest { slot: version, message, force, strategy, migration, at, without_dependencies };
+    let request =
+        ActivateRequest { slot: version, message, force, strategy, migration, at, plan, without_dependencies };
     let accepted = context.client.post_json(&format!("/v1/apps/{app}/activate"), &request).await.during(step)?;
     see_through(&app, accepted, no_wait, context).await
 }

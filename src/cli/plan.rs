@@ -1,6 +1,8 @@
 //! `plan`: what a deployment would do, and whether it can be.
 
-use crate::control::api::{Planned, PlannedBatch, PlannedContract, PlannedUnit};
+use crate::control::api::{
+    FileCounts, Foreseen, Planned, PlannedBatch, PlannedContract, PlannedUnit, Resources, Spell,
+};
 use crate::model::{AppName, Exit, HookPoint, Migration, SlotName, StrategyName, UnitName};
 
 use super::Context;
@@ -8,15 +10,15 @@ use super::dependencies::dependency;
 use super::ending::{During, Ending, Failure};
 use super::output::{Tone, field_line};
 use super::status::name;
-use super::text::plain;
+use super::text::{plain, size};
 
 /// `slotctl plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The app
     app: AppName,
-    /// The slot, or its version
-    version: SlotName,
+    /// The slot, or its version; without it what is staged, of which the slot is made for that
+    version: Option<SlotName>,
     /// By another strategy than the app's: stop-start, blue-green or rolling
     #[arg(long, value_name = "NAME")]
     strategy: Option<StrategyName>,
@@ -30,17 +32,79 @@ pub async fn run(Args { app, version, strategy, migration }: Args, context: &Con
     let words = [strategy.map(|it| format!("strategy={it}")), migration.map(|it| format!("migration={it}"))];
     let words: Vec<String> = words.into_iter().flatten().collect();
     let query = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
-    let path = format!("/v1/apps/{app}/plan/{}{query}", version.encoded());
-    let planned: Planned = context.client.get(&path).await.during(format!("plan {app} {version}"))?;
+    let planned: Planned = match version {
+        Some(version) => {
+            let path = format!("/v1/apps/{app}/plan/{}{query}", version.encoded());
+            context.client.get(&path).await.during(format!("plan {app} {version}"))?
+        }
+        None => context.client.post(&format!("/v1/apps/{app}/plan{query}")).await.during(format!("plan {app}"))?,
+    };
     let out = context.out;
     out.document(&planned);
     lines(&planned).iter().for_each(|line| out.line(line));
+    foreseen(&planned.foreseen, context);
     for refusal in &planned.refusals {
         let code = format!("{}:", refusal.code);
         out.line(format!("{} {}", out.tone(Tone::Bad, &code), plain(&refusal.message)));
         out.line(field_line(&("instead", plain(&refusal.fix))));
     }
-    Ok(if planned.refusals.is_empty() { Exit::Ok } else { Exit::Refused }.into())
+    Ok(match (planned.refusals.is_empty(), planned.foreseen.change) {
+        (false, _) => Exit::Refused,
+        (true, true) => Exit::Ok,
+        (true, false) => Exit::Unchanged,
+    }
+    .into())
+}
+
+/// What else would come of it, and the token.
+fn foreseen(foreseen: &Foreseen, context: &Context<'_>) {
+    let Foreseen { because, files, settings, runtime, resources, pruned, past, token, .. } = foreseen;
+    if token.is_empty() {
+        return;
+    }
+    let mut fields: Vec<(&str, String)> = vec![("strategy", format!("from {}", plain(because)))];
+    let FileCounts { added, removed, changed } = files;
+    fields.push(("files", format!("{added} added, {removed} removed, {changed} changed")));
+    for change in settings {
+        let side = |value: &Option<String>| plain(value.as_deref().unwrap_or("-"));
+        fields.push((
+            "setting",
+            match change.hidden {
+                true => format!("{} (hidden)", plain(&change.key)),
+                false => format!("{}: {} to {}", plain(&change.key), side(&change.from), side(&change.to)),
+            },
+        ));
+    }
+    for it in runtime {
+        let user = if it.user.is_empty() { "root" } else { &it.user };
+        let most = it.memory_max.map(|most| format!(", at most {} of memory", size(most))).unwrap_or_default();
+        let command = it.command.as_deref().unwrap_or("?");
+        fields.push(("runs", plain(&format!("{} × {} as {user}{most}: {command}", it.instances, it.unit))));
+    }
+    let Resources { memory, memory_available, disk_free } = resources;
+    if let (Some(memory), Some(available)) = (memory, memory_available) {
+        fields.push(("memory", format!("{} more while both run, {} available", size(*memory), size(*available))));
+    }
+    fields.extend(disk_free.map(|free| ("disk", format!("{} free, none needed", size(free)))));
+    if !pruned.is_empty() {
+        let names: Vec<String> = pruned.iter().map(ToString::to_string).collect();
+        fields.push(("pruned", names.join(" ")));
+    }
+    if let Some(past) = past {
+        let ms = |time: Option<u64>| time.map_or_else(|| "?".to_owned(), |time| format!("{time} ms"));
+        let Spell { deployments, gap_ms, worst_gap_ms, total_ms } = *past;
+        fields.push((
+            "gap",
+            format!(
+                "{} in the middle, {} at worst, of {deployments} before; {} in all",
+                ms(gap_ms),
+                ms(worst_gap_ms),
+                ms(total_ms)
+            ),
+        ));
+    }
+    fields.push(("token", token.clone()));
+    context.out.fields(&fields);
 }
 
 fn lines(planned: &Planned) -> Vec<String> {

@@ -24,7 +24,10 @@ pub use events::{Event, EventKind, EventsQuery, PastEvent, PastQuery};
 pub use freezes::{FreezeRequest, Frozen};
 pub use orders::{ActivateRequest, RollbackRequest, ScaleRequest};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
-pub use plan::{PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
+pub use plan::{
+    FileCounts, Foreseen, PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit,
+    Resources, Runtime, Spell,
+};
 pub use settings::{
     Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,
     Setting, SettingsQuery, Staged, StagedWhat, UnitChange,

@@ -59,6 +59,13 @@ pub trait Service: Clone + Send + Sync + 'static {
         slot: &SlotName,
         query: PlanQuery,
     ) -> impl Future<Output = Result<Planned, ApiError>> + Send;
+    /// What `deploy-staged` would do; the slot that it would bring live is made, if it isn't there.
+    fn plan_staged(
+        &self,
+        app: &AppName,
+        query: PlanQuery,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Planned, ApiError>> + Send;
     /// Makes a slot live.
     fn activate(
         &self,

@@ -1,14 +1,15 @@
 //! `/v1/apps/APP/slots`, and the units that run them.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 
 use crate::model::{AppName, SlotName};
 
 use super::api::{PlanQuery, Planned, SlotDetail, SlotInfo, UnitsQuery};
+use super::peer::Peer;
 use super::service::Service;
 use super::table::Shared;
-use super::wire::{Answer, Asked, Named, NoKeys};
+use super::wire::{Answer, Asked, Named, NoKeys, detached};
 
 /// `GET /v1/apps/APP/slots`.
 pub async fn list<S: Service>(
@@ -35,6 +36,16 @@ pub async fn plan<S: Service>(
     Asked(query): Asked<PlanQuery>,
 ) -> Answer<Planned> {
     shared.service.plan(&app, &slot, query).await.map(Json)
+}
+
+/// `POST /v1/apps/APP/plan?strategy=NAME`.
+pub async fn plan_staged<S: Service>(
+    State(shared): State<Shared<S>>,
+    Extension(peer): Extension<Peer>,
+    Named(app): Named<AppName>,
+    Asked(query): Asked<PlanQuery>,
+) -> Answer<Planned> {
+    detached(async move { shared.service.plan_staged(&app, query, peer.caller).await }).await.map(Json)
 }
 
 /// `GET /v1/apps/APP/units?slot=SLOT`.

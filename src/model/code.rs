@@ -29,6 +29,8 @@ pub enum Exit {
     Denied = 7,
     /// The daemon doesn't answer.
     Unreachable = 8,
+    /// `plan`: there would be nothing to do.
+    Unchanged = 9,
     /// The deployment was undone; the old slot serves as before.
     RolledBack = 10,
     /// The deployment failed: before any effect, or with nothing to go back to.
@@ -47,7 +49,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in rising order.
-    pub const ALL: [Exit; 16] = [
+    pub const ALL: [Exit; 17] = [
         Exit::Ok,
         Exit::Internal,
         Exit::Usage,
@@ -57,6 +59,7 @@ impl Exit {
         Exit::Busy,
         Exit::Denied,
         Exit::Unreachable,
+        Exit::Unchanged,
         Exit::RolledBack,
         Exit::Failed,
         Exit::Cancelled,
@@ -80,6 +83,7 @@ impl Exit {
             Exit::Busy => "Another deployment is in the way.",
             Exit::Denied => "The caller may not.",
             Exit::Unreachable => "The daemon doesn't answer.",
+            Exit::Unchanged => "plan: there would be nothing to do.",
             Exit::RolledBack => "The deployment was undone: the old slot serves as before.",
             Exit::Failed => "The deployment failed before any effect, or with nothing to go back to.",
             Exit::Cancelled => "The deployment was cancelled or superseded.",
@@ -188,6 +192,8 @@ codes! {
     RequestInvalid = "request.invalid", Refused;
     /// Another deployment of the app, or too many requests, are in the way.
     RequestBusy = "request.busy", Busy;
+    /// What the approved plan was made of has changed since.
+    PlanMoved = "plan.moved", Refused;
     /// There is no such app.
     UnknownApp = "unknown.app", NotFound;
     /// There is no such slot.

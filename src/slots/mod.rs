@@ -44,5 +44,5 @@ pub use keep::{Candidate, KeepInputs, KeepSet, keep_set};
 pub use links::{LinkState, Links};
 pub use marks::Marking;
 pub use prune::{Pruned, Removal};
-pub use publish::{NewSlot, PublishStep, Published, Verify, tree_key, unit_digest};
+pub use publish::{NewSlot, PublishStep, Published, Verify, text_digest, tree_key, unit_digest};
 pub use store::{Entry, SlotStore, Stored};

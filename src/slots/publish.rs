@@ -272,6 +272,11 @@ pub fn unit_digest(files: &[String]) -> Option<Digest> {
     (!files.is_empty()).then(|| Digest::from_bytes(hash.finalize().into()))
 }
 
+/// The digest of a text.
+pub fn text_digest(text: &str) -> Digest {
+    Digest::from_bytes(Sha256::digest(text).into())
+}
+
 fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     match read_bytes(path, bytes.len() as u64) {
         Ok(Some(there)) if there == bytes => Ok(()),

@@ -176,6 +176,14 @@ pub struct UnitStatus {
     pub runs_to_end: bool,
     /// Whether its file changed since systemd read it.
     pub need_reload: bool,
+    /// As which user its processes run; empty: as root.
+    pub user: String,
+    /// What it starts.
+    pub command: Option<String>,
+    /// The most bytes of memory that it may have; `None`: any number.
+    pub memory_max: Option<u64>,
+    /// The bytes that it has.
+    pub memory: Option<u64>,
     /// Its file and those of its drop-ins, in the order in which they count.
     pub files: Vec<String>,
 }

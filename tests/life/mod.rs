@@ -10,6 +10,7 @@ mod row07;
 mod row08;
 mod row09;
 mod row10;
+mod row11;
 mod row12;
 mod row13;
 mod row14;
@@ -38,6 +39,7 @@ fn refusals() {
     row08::row08_refusal(&world);
     row10::row10_refusal(&world);
     row09::row09_refusal(&world);
+    row11::row11_refusal(&world);
     row13::row13_refusal(&world);
     row14::row14_refusal(&world);
     row15::row15_refusal(&world);

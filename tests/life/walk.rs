@@ -1,5 +1,5 @@
-//! One app through its whole life: by hand, staged with a changed environment and two releases, planned, migrated,
-//! deployed, rolled back, retried, pinned, frozen, pruned.
+//! One app through its whole life: by hand, staged with a changed environment and two releases, planned, approved with the
+//! token, migrated, deployed, rolled back, retried, pinned, frozen, pruned.
 
 use serde_json::Value;
 
@@ -31,15 +31,17 @@ fn an_app_walks_through_all_of_it() {
     let staged = world.json("staged web");
     let what = |staged: &Value| staged["slot"].as_str().or(staged["key"].as_str()).unwrap_or("?").to_owned();
     let what: Vec<String> = staged.as_array().expect("a list").iter().map(what).collect();
-    assert_eq!(what, ["3.0.0", "2.0.0", "env.MODE"]);
+    assert_eq!(what[..3], ["3.0.0", "2.0.0", "env.MODE"], "and the settings that changed");
 
-    // Planned, and brought together.
-    expect_parts(
-        &world.ok("plan web 3.0.0"),
-        &["breaking migration", "web-deploy@3.0.0", "slots below 3.0.0 are barred"],
-    );
+    // Planned, approved, and brought together.
+    let planned = world.ok("plan web");
+    let parts =
+        ["3.0.0@r2 over 1.0.0", "breaking migration", "web-deploy@3.0.0@r2", "env.MODE (hidden)", "slots below 3.0.0"];
+    expect_parts(&planned, &parts);
+    let token = planned.lines().find_map(|line| line.trim().strip_prefix("token")).expect("a token").trim();
     assert_eq!(current(&world), "1.0.0");
-    world.ok("deploy-staged web -m 'all of it'");
+    world.ok(&format!("activate web 3.0.0@r2 --plan {token} -m 'all of it'"));
+    assert_eq!(world.json("staged web"), serde_json::json!([]));
     let live = current(&world);
     assert_eq!(live, "3.0.0@r2", "published before the environment was set");
     let ran: Vec<String> =
@@ -63,10 +65,10 @@ fn an_app_walks_through_all_of_it() {
 
     // One whose surroundings aren't there yet is tried again by itself, and at once by a word.
     world.ok("set web deploy automatic");
-    let needy = world.artifact("web", "4.0.0", "health-file /var/tmp/there");
+    let needy = world.artifact("web", "4.0.0", "health-file /var/lib/there");
     let sent = world.deploy("web", &needy);
     assert_ne!(sent.status.code(), Some(0), "its file isn't there");
-    world.host.ok("touch /var/tmp/there");
+    world.host.ok("touch /var/lib/there");
     if current(&world) != "4.0.0" {
         world.ok("retry web --force -m 'the file is there'");
     }

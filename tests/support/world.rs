@@ -242,8 +242,8 @@ impl World {
 
     /// Waits until nothing of the app is under way, though something may be staged.
     #[track_caller]
-    pub fn expect_idle_but_staged(&self, app: &str) {
-        self.expect_status(app, "nothing under way", |status| status["deployment"].is_null());
+    pub fn expect_idle_but_staged(&self, app: &str) -> serde_json::Value {
+        self.expect_status(app, "nothing under way", |status| status["deployment"].is_null())
     }
 
     /// Waits until the app's status is as `is` says.

@@ -37,6 +37,7 @@ impl Lively<'_> {
             strategy: None,
             migration: None,
             at: Some(at),
+            plan: None,
             without_dependencies: false,
         };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
@@ -108,6 +109,7 @@ async fn only_what_goes_forward_is_refused() {
         strategy: None,
         migration: None,
         at: None,
+        plan: None,
         without_dependencies: false,
     };
     lively.ask(|answer| Ask::Activate(request, ann(), answer)).await.expect("heard");
@@ -230,6 +232,7 @@ async fn its_slot_is_kept_and_it_is_taken_up_at_the_next_start() {
         strategy: None,
         migration: None,
         at: None,
+        plan: None,
         without_dependencies: false,
     };
     let id = id_of(app.schedule(request, in_ms(100), &ann()));
@@ -254,6 +257,7 @@ async fn a_kill_between_queue_and_schedule_has_it_begin_once() {
         strategy: None,
         migration: None,
         at: None,
+        plan: None,
         without_dependencies: false,
     };
     let id = id_of(app.schedule(request, in_ms(100), &ann()));
@@ -286,6 +290,7 @@ async fn it_waits_in_the_queue_under_a_number_from_before() {
         strategy: None,
         migration: None,
         at: None,
+        plan: None,
         without_dependencies: false,
     };
     let id = id_of(app.schedule(request, in_ms(100), &ann()));

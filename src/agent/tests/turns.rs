@@ -26,6 +26,7 @@ async fn told(app: &mut App<FakeUnits>, version: &str) -> String {
         strategy: None,
         migration: None,
         at: None,
+        plan: None,
         without_dependencies: false,
     };
     match asked(app, |answer| Ask::Activate(request, ann(), answer)).await {

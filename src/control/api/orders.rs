@@ -25,6 +25,9 @@ pub struct ActivateRequest {
     /// When; at once unless said.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// The token of an approved plan: refused if anything of it has moved.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// Nothing of the apps that it depends on is deployed before; they have to be up.
     #[serde(default)]
     pub without_dependencies: bool,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Change;
 use crate::model::time::duration_text;
 use crate::model::{AppName, Code, Dependency, HookPoint, Migration, SlotName, StrategyName, Template, UnitName};
 
@@ -60,8 +61,84 @@ pub struct Planned {
     /// The apps that have to be up, in the order in which they come up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
+    /// What else would come of it.
+    #[serde(default)]
+    pub foreseen: Foreseen,
     /// Why it can't be; none if it can.
     pub refusals: Vec<PlannedRefusal>,
+}
+
+/// What else would come of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreseen {
+    /// Whether anything would: what is live may be just that already.
+    pub change: bool,
+    /// Where the strategy was said.
+    pub because: String,
+    /// Files that differ from those of what is live.
+    pub files: FileCounts,
+    /// Settings that differ from those that what is live went by; values of the environment are hidden.
+    pub settings: Vec<Change>,
+    /// What systemd would run.
+    pub runtime: Vec<Runtime>,
+    /// What it takes, and what there is.
+    pub resources: Resources,
+    /// Slots that retention would let go afterwards.
+    pub pruned: Vec<SlotName>,
+    /// How long it took, and users waited, the last times; none if there were none.
+    pub past: Option<Spell>,
+    /// Names all that the plan is made of: `activate --plan TOKEN` refuses if any of it has moved.
+    pub token: String,
+}
+
+/// How many files differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    /// Only the candidate has them.
+    pub added: u64,
+    /// Only what is live has them.
+    pub removed: u64,
+    /// Other bytes or another mode.
+    pub changed: u64,
+}
+
+/// What systemd would run of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// The template.
+    pub unit: Template,
+    /// How many of it.
+    pub instances: u32,
+    /// As whom; empty: as root.
+    pub user: String,
+    /// What it starts.
+    pub command: Option<String>,
+    /// The most bytes of memory; none: any number.
+    pub memory_max: Option<u64>,
+}
+
+/// What it takes, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// What the live instances have now, which is needed once more where both slots run at once.
+    pub memory: Option<u64>,
+    /// What the host has left.
+    pub memory_available: Option<u64>,
+    /// What the state's file system has left.
+    pub disk_free: Option<u64>,
+}
+
+/// What the last deployments took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spell {
+    /// How many.
+    pub deployments: u64,
+    /// The longest that users waited; the median of them.
+    pub gap_ms: Option<u64>,
+    /// The worst of them.
+    pub worst_gap_ms: Option<u64>,
+    /// From the first step to the end; the median of them.
+    pub total_ms: Option<u64>,
 }
 
 /// A unit in a plan.

@@ -40,6 +40,10 @@ impl View {
             runs_to_end: take::<String>(own, "Type").is_some_and(|kind| kind == "oneshot")
                 && !take(own, "RemainAfterExit").unwrap_or(false),
             need_reload: take(unit, "NeedDaemonReload").unwrap_or(false),
+            user: take(own, "User").unwrap_or_default(),
+            command: command(own),
+            memory_max: take(own, "MemoryMax").filter(|bytes| *bytes != u64::MAX),
+            memory: take(own, "MemoryCurrent").filter(|bytes| *bytes != u64::MAX),
             files: take::<String>(unit, "FragmentPath")
                 .into_iter()
                 .chain(take::<Vec<String>>(unit, "DropInPaths").unwrap_or_default())
@@ -48,6 +52,15 @@ impl View {
         };
         View { status, job }
     }
+}
+
+/// A command line of a unit as systemd tells it: path, arguments, and how it ran.
+type Exec = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
+
+/// What a service starts, if it is one.
+fn command(own: &mut Properties) -> Option<String> {
+    let (_, arguments, ..) = take::<Vec<Exec>>(own, "ExecStart")?.into_iter().next()?;
+    Some(arguments.join(" "))
 }
 
 /// A list of units' names.
@@ -145,6 +158,8 @@ mod tests {
             ("FragmentPath", "/etc/systemd/system/web@.service".into()),
             ("DropInPaths", vec!["/etc/systemd/system/web@.service.d/a.conf"].into()),
         ]);
+        let words = ["/srv/web/bin/web", "--port", "80"].map(str::to_owned).to_vec();
+        let exec: Exec = (words[0].clone(), words, false, 0, 0, 0, 0, 0, 0, 0);
         let mut service = properties([
             ("Result", "signal".into()),
             ("ReloadResult", "exit-code".into()),
@@ -152,6 +167,10 @@ mod tests {
             ("ExecMainStatus", 9i32.into()),
             ("NRestarts", 4u32.into()),
             ("StatusText", "quiet".into()),
+            ("User", "web".into()),
+            ("MemoryMax", (1u64 << 30).into()),
+            ("MemoryCurrent", u64::MAX.into()),
+            ("ExecStart", Value::from(vec![exec])),
             ("Type", "oneshot".into()),
             ("RemainAfterExit", false.into()),
             ("TimeoutStartUSec", u64::MAX.into()),
@@ -173,6 +192,10 @@ mod tests {
             stop_limit: Some(Duration::from_secs(30)),
             runs_to_end: true,
             need_reload: true,
+            user: "web".into(),
+            command: Some("/srv/web/bin/web --port 80".into()),
+            memory_max: Some(1 << 30),
+            memory: None,
             files: vec![
                 "/etc/systemd/system/web@.service".to_owned(),
                 "/etc/systemd/system/web@.service.d/a.conf".to_owned(),

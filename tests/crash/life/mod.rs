@@ -9,6 +9,7 @@ mod row07;
 mod row08;
 mod row09;
 mod row10;
+mod row11;
 mod row12;
 mod row13;
 mod row14;
