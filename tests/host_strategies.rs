@@ -132,6 +132,7 @@ fn rolling_moves_one_after_the_other_and_waits_for_a_word() {
     world.host.ok("systemctl restart slotd.service");
     expect_exit(&world.slotctl("scale web 2 --unit job@"), 5);
     // Without a word on it, the new slot is watched as the strategy of the deployment has it.
+    world.host.ok("sed -i '/^\\[soak\\]/,/^time/d' /etc/slotd/apps/web.toml");
     world.settings("web", "strategy = \"stop-start\"\n");
     assert_eq!(world.json("plan web 3.0.0")["soak"], "0s");
     assert_eq!(world.json("plan web 3.0.0 --strategy blue-green")["soak"], "1m");
