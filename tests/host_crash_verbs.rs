@@ -132,7 +132,9 @@ impl Stage {
                 self.sent += 1;
                 format!("deploy /root/web-2.0.0.tar.zst --app web --version 10.0.{} --no-wait", self.sent)
             }
-            "plan" => "plan web 1.0.0".to_owned(),
+            "plan" => format!("plan web {}", self.other()),
+            "set" => "set web retention.keep 7".to_owned(),
+            "deploy-staged" | "redeploy" => format!("{verb} web --no-wait"),
             "scale" => "scale web 1 --no-wait".to_owned(),
             "pin" | "unpin" => format!("{verb} web 1.0.0"),
             "activate" => format!("activate web {} --no-wait", self.other()),
@@ -183,6 +185,9 @@ impl Stage {
         let tried = self.world.slotctl(&words);
         let shown = support::host::shown(&tried);
         assert_eq!(tried.status.code(), Some(exit), "{} in {}: {words}: {shown}", verb, way.state);
+        if verb == "freeze" {
+            self.world.ok("unfreeze web");
+        }
         if verb == "deploy" {
             // What waits for its turn is what `cancel` ends first.
             let status = self.world.json("status web");
@@ -246,6 +251,9 @@ fn every_verb_is_tried_in_every_state() {
         };
         let words = stage.words(verb);
         expect_exit(&stage.world.slotctl(&words), exit);
+        if verb == "freeze" {
+            stage.world.ok("unfreeze web");
+        }
         stage.world.expect_idle("web");
         tried.insert((verb.clone(), "idle".to_owned()));
     }

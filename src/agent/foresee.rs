@@ -10,7 +10,7 @@ use crate::config::origins::Origin;
 use crate::control::api::{ApiError, FileCounts, Foreseen, How, Planned, Resources, Runtime, Spell};
 use crate::deployment::facts::Side;
 use crate::model::deployment::{Kind, Otherwise};
-use crate::model::{Code, Fault, Outcome, Report, SlotName};
+use crate::model::{Class, Code, Fault, Outcome, Report, SlotName};
 use crate::slots::keep::keep_set;
 use crate::slots::{text_digest, unit_digest};
 use crate::units::{UnitControl, UnitStatus};
@@ -95,8 +95,9 @@ pub(super) async fn foreseen<U: UnitControl>(
             }
         }
         let used = view.store.used(&from.slot);
-        let next = keys::entries(&view.settings).into_iter().filter(|entry| !entry.key.starts_with(keys::ENV));
-        let next = next.filter(|entry| !entry.key.starts_with("unit.") && used.is_some());
+        let next = keys::entries(&view.settings)
+            .into_iter()
+            .filter(|entry| keys::class_of(&entry.key) != Class::NewSlot && used.is_some());
         let next = next.chain(keys::of_inputs(&to.inputs())).collect();
         settings = changes(has(from, used.as_ref()), next).into_iter().map(hidden).collect();
     }
