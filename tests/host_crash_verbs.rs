@@ -141,7 +141,7 @@ impl Stage {
             "rollback" => format!("rollback web --to {} --no-wait", self.other()),
             "retry" => {
                 // What has failed, if no deployment has.
-                self.world.host.ok("touch /var/lib/slotd/inbox/web/nonsense");
+                self.world.host.ok("echo nonsense >/var/lib/slotd/inbox/web/nonsense");
                 self.world.expect_status("web", "a refused file", |status| !status["refused"][0].is_null());
                 "retry web --no-wait".to_owned()
             }
