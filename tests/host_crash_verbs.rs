@@ -133,7 +133,7 @@ impl Stage {
                 format!("deploy /root/web-2.0.0.tar.zst --app web --version 10.0.{} --no-wait", self.sent)
             }
             "plan" => format!("plan web {}", self.other()),
-            "set" => "set web retention.keep 7".to_owned(),
+            "set" => "set web retention.keep 50".to_owned(),
             "deploy-staged" | "redeploy" => format!("{verb} web --no-wait"),
             "scale" => "scale web 1 --no-wait".to_owned(),
             "pin" | "unpin" => format!("{verb} web 1.0.0"),
