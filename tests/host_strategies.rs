@@ -37,7 +37,9 @@ fn blue_green_keeps_the_old_slot_warm_and_going_back_is_a_switch() {
     assert_eq!((world.running(), world.run_of("web@1.0.0")), (vec!["web@1.0.0.service".to_owned()], run));
 
     // What will be done is told before.
-    expect_parts(&world.ok("plan web 1.0.0"), &["1.0.0 is live already"]);
+    let live = world.slotctl("plan web 1.0.0");
+    expect_exit(&live, slotd::model::Exit::Unchanged as i32);
+    expect_parts(&shown(&live), &["1.0.0 is live already"]);
     expect_parts(
         &world.ok("plan web 2.0.0"),
         &["2.0.0 over 1.0.0, blue-green", "start and prove web@2.0.0.service", "watched for 5s"],

@@ -90,18 +90,11 @@ fn foreseen(foreseen: &Foreseen, context: &Context<'_>) {
         let names: Vec<String> = pruned.iter().map(ToString::to_string).collect();
         fields.push(("pruned", names.join(" ")));
     }
-    if let Some(past) = past {
-        let ms = |time: Option<u64>| time.map_or_else(|| "?".to_owned(), |time| format!("{time} ms"));
-        let Spell { deployments, gap_ms, worst_gap_ms, total_ms } = *past;
-        fields.push((
-            "gap",
-            format!(
-                "{} in the middle, {} at worst, of {deployments} before; {} in all",
-                ms(gap_ms),
-                ms(worst_gap_ms),
-                ms(total_ms)
-            ),
-        ));
+    if let Some(Spell { deployments, gap_ms, worst_gap_ms, total_ms }) = *past {
+        let of = format!("the median of {deployments} before");
+        fields.extend(total_ms.map(|total| ("takes", format!("{total} ms, {of}"))));
+        let gaps = gap_ms.zip(worst_gap_ms);
+        fields.extend(gaps.map(|(gap, worst)| ("gap", format!("{gap} ms, {of}; {worst} ms at worst"))));
     }
     fields.push(("token", token.clone()));
     context.out.fields(&fields);
