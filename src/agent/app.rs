@@ -293,7 +293,10 @@ impl<U: UnitControl> App<U> {
 
     /// Lets a prune under way know what has become wanted.
     pub(super) fn share_wanted(&self) {
-        self.wanted.send_replace(self.wanted_slots());
+        // Nobody else asks, and what is staged is found by reading every slot.
+        if self.wanted.receiver_count() > 0 {
+            self.wanted.send_replace(self.wanted_slots());
+        }
     }
 
     pub(super) fn start(&mut self, wanted: Wanted) {

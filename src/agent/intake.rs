@@ -10,10 +10,11 @@ use tokio::sync::watch;
 
 use crate::artifact::spool::{self, Spooled};
 use crate::artifact::{ArtifactError, Format, Manifest, Reserve, checksum, pack, release, unpack, worker};
-use crate::config::AppSettings;
+use crate::config::{AppSettings, keys};
 use crate::durable;
 use crate::model::release::Release;
-use crate::model::slot::{Origin, Phase, RefusedRecord, UnitCount};
+use crate::model::setting::Inputs;
+use crate::model::slot::{Origin, Phase, RefusedRecord};
 use crate::model::{Code, Digest, Fault, SlotName, SlotRecord, Timestamp, Version};
 use crate::slots::{NewSlot, Published, SlotError, SlotStore, Stored, compare};
 
@@ -280,14 +281,14 @@ fn new_slot<'a>(
     staging: &Path,
     packed: PathBuf,
 ) -> NewSlot<'a> {
-    let units = place.settings.units.iter();
+    let Inputs { env, units } = keys::inputs(&place.settings);
     NewSlot {
         slot,
         artifact,
-        units: units.map(|unit| UnitCount { name: unit.name.clone(), instances: unit.instances }).collect(),
+        units,
         release,
         origin: origin(job, bytes),
-        env: place.settings.env.clone(),
+        env,
         staging: staging.to_path_buf(),
         manifest: &[],
         tree_bytes: 0,

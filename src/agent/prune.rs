@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use crate::control::api::{ApiError, PruneItem, PruneQuery, Pruned};
 use crate::control::service::Caller;
 use crate::deployment::intent::{Intent, IntentFile};
-use crate::model::{Code, Fault, SlotName};
+use crate::model::{Code, Fault, InstanceName, SlotName, Template, UnitName};
 use crate::slots::{KeepInputs, keep_set};
-use crate::units::UnitControl;
+use crate::units::{UnitControl, UnitError};
 
 use super::app::{App, Work};
 use super::ask::Answer;
@@ -67,8 +67,8 @@ impl<U: UnitControl> App<U> {
             // It goes on beside it, and is made anew afterwards: a prune asks for itself what runs.
             self.strays.look_at = Instant::now();
         }
-        self.share_wanted();
         let (ground, wanted) = (self.ground.clone(), self.wanted.subscribe());
+        self.share_wanted();
         let task = tokio::spawn(async move {
             let running = running_slots(&ground).await.ok_or_else(untold)?;
             let pruned = tokio::task::spawn_blocking(move || {
@@ -146,15 +146,24 @@ fn shown(inputs: &KeepInputs, warnings: Vec<String>) -> Pruned {
 /// The slots of which a unit isn't down; `None` if systemd doesn't tell.
 async fn running_slots<U: UnitControl>(ground: &Ground<U>) -> Option<Vec<SlotName>> {
     let templates: Vec<_> = ground.settings.units.iter().map(|unit| unit.name.clone()).collect();
-    let patterns: Vec<String> = templates.iter().map(|template| format!("{template}*.service")).collect();
     let mut slots = Vec::new();
-    for unit in ground.shared.units.list(&patterns).await.ok()? {
-        let instance = templates.iter().find_map(|template| template.instance_of(&unit));
-        if let Some(instance) = instance
-            && !ground.shared.units.status(&unit).await.ok()?.is_down()
-        {
+    for (unit, instance) in instances(ground, &templates).await.ok()? {
+        if !ground.shared.units.status(&unit).await.ok()?.is_down() {
             slots.push(instance.slot);
         }
     }
     Some(slots)
+}
+
+/// The units that systemd has of these templates, whatever their state, with the instance of each.
+pub(super) async fn instances<U: UnitControl>(
+    ground: &Ground<U>,
+    templates: &[Template],
+) -> Result<Vec<(UnitName, InstanceName)>, UnitError> {
+    let patterns: Vec<String> = templates.iter().map(|template| format!("{template}*.service")).collect();
+    let instance = |unit: UnitName| {
+        let instance = templates.iter().find_map(|template| template.instance_of(&unit))?;
+        Some((unit, instance))
+    };
+    Ok(ground.shared.units.list(&patterns).await?.into_iter().filter_map(instance).collect())
 }

@@ -18,6 +18,7 @@ use crate::units::{Active, UnitControl};
 
 use super::app::{App, Work};
 use super::deploy::Ground;
+use super::prune::instances;
 
 /// How often what runs is held against what is live, and how soon again once something was found.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -147,15 +148,11 @@ async fn strays<U: UnitControl>(ground: &Ground<U>) -> Vec<UnitName> {
             Err(_) => return Vec::new(),
         },
     };
-    let templates = templates(ground);
-    let patterns: Vec<String> = templates.iter().map(|template| format!("{template}*.service")).collect();
-    let Ok(units) = ground.shared.units.list(&patterns).await else { return Vec::new() };
+    let Ok(units) = instances(ground, &templates(ground)).await else { return Vec::new() };
     let mut strays = Vec::new();
-    for unit in units {
+    for (unit, instance) in units {
         // What runs under another name than a slot's was never slotd's: somebody may just be about to move in here.
-        let instance = templates.iter().find_map(|template| template.instance_of(&unit));
-        let ours = instance.is_some_and(|instance| ground.store.slot(&instance.slot).is_some());
-        if !ours || live.contains(&unit) {
+        if ground.store.slot(&instance.slot).is_none() || live.contains(&unit) {
             continue;
         }
         match ground.shared.units.status(&unit).await {

@@ -64,6 +64,20 @@ struct Lively<'a> {
     events: broadcast::Receiver<Event>,
 }
 
+/// A word for this version, and nothing else said.
+fn activation(version: &str) -> ActivateRequest {
+    ActivateRequest {
+        slot: slot(version),
+        message: None,
+        force: false,
+        strategy: None,
+        migration: None,
+        at: None,
+        plan: None,
+        without_dependencies: false,
+    }
+}
+
 fn ann() -> Caller {
     Caller { uid: 1000, name: "ann".into() }
 }
@@ -88,16 +102,7 @@ impl Lively<'_> {
     }
 
     async fn activate(&self, version: &str) -> Result<Accepted, ApiError> {
-        let request = ActivateRequest {
-            slot: slot(version),
-            message: None,
-            force: false,
-            strategy: None,
-            migration: None,
-            at: None,
-            plan: None,
-            without_dependencies: false,
-        };
+        let request = activation(version);
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::measured::{Asked, Connections};
+use crate::model::measured::{Asked, Connections, median_and_worst};
 use crate::model::{Measured, Outcome, Report};
 
 use super::text::span;
@@ -82,10 +82,9 @@ impl Summary {
     }
 }
 
-fn spread(what: &'static str, mut times: Vec<u64>) -> Option<Spread> {
-    times.sort_unstable();
-    let (of, worst_ms) = (times.len(), *times.last()?);
-    let median_ms = *times.get((of - 1) / 2)?;
+fn spread(what: &'static str, times: Vec<u64>) -> Option<Spread> {
+    let of = times.len();
+    let (median_ms, worst_ms) = median_and_worst(times)?;
     Some(Spread { what, of, median_ms, worst_ms })
 }
 

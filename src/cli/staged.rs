@@ -66,14 +66,11 @@ pub async fn deploy(args: DeployStagedArgs, context: &Context<'_>) -> Result<End
     let path = format!("/v1/apps/{app}/deploy-staged");
     let answer: DeployedStaged =
         context.client.post_json(&path, &request).await.during(format!("deploy-staged {app}"))?;
-    let DeployedStaged { staged, accepted } = answer.clone();
+    context.out.document(&answer);
+    let DeployedStaged { staged, accepted } = answer;
     if staged.is_empty() {
-        context.out.document(&answer);
         context.out.line(format!("{app}: nothing is staged"));
         return Ok(Exit::Ok.into());
-    }
-    if context.out.json {
-        context.out.document(&answer);
     }
     table(&staged, Some(&accepted), context);
     see_through(&app, accepted, no_wait, context).await

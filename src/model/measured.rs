@@ -75,6 +75,12 @@ impl Measured {
     }
 }
 
+/// The median, which is one that was measured, and the greatest; `None` of nothing.
+pub fn median_and_worst(mut times: Vec<u64>) -> Option<(u64, u64)> {
+    times.sort_unstable();
+    Some((*times.get(times.len().checked_sub(1)? / 2)?, *times.last()?))
+}
+
 /// Whole milliseconds.
 pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

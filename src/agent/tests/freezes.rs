@@ -30,16 +30,7 @@ impl Lively<'_> {
 
     async fn activate_at(&self, version: &str, at: Timestamp, force: bool) -> Result<Accepted, ApiError> {
         let message = Some("the night".to_owned());
-        let request = ActivateRequest {
-            slot: slot(version),
-            message,
-            force,
-            strategy: None,
-            migration: None,
-            at: Some(at),
-            plan: None,
-            without_dependencies: false,
-        };
+        let request = ActivateRequest { message, force, at: Some(at), ..activation(version) };
         self.ask(|answer| Ask::Activate(request, ann(), answer)).await
     }
 
@@ -102,16 +93,7 @@ async fn only_what_goes_forward_is_refused() {
     assert_eq!(refused.fault.code, Code::AppFrozen);
     lively.ask(|answer| Ask::Rollback(RollbackRequest::default(), ann(), answer)).await.expect("always possible");
     lively.until_live("1").await;
-    let request = ActivateRequest {
-        slot: slot("3"),
-        message: None,
-        force: true,
-        strategy: None,
-        migration: None,
-        at: None,
-        plan: None,
-        without_dependencies: false,
-    };
+    let request = ActivateRequest { force: true, ..activation("3") };
     lively.ask(|answer| Ask::Activate(request, ann(), answer)).await.expect("heard");
     lively.until_live("3").await;
     let over = lively.freeze(Some(Timestamp::from_unix_millis(5))).await.expect_err("it is over");
@@ -225,16 +207,7 @@ async fn what_is_scheduled_is_taken_back_and_its_number_is_not_given_again() {
 async fn its_slot_is_kept_and_it_is_taken_up_at_the_next_start() {
     let site = Site::serving(&["1", "2"]);
     let mut app = still(&site);
-    let request = ActivateRequest {
-        slot: slot("2"),
-        message: None,
-        force: false,
-        strategy: None,
-        migration: None,
-        at: None,
-        plan: None,
-        without_dependencies: false,
-    };
+    let request = activation("2");
     let id = id_of(app.schedule(request, in_ms(100), &ann()));
     assert!(app.wanted_slots().contains(&slot("2")));
     drop(app);
@@ -250,16 +223,7 @@ async fn its_slot_is_kept_and_it_is_taken_up_at_the_next_start() {
 async fn a_kill_between_queue_and_schedule_has_it_begin_once() {
     let site = Site::serving(&["1", "2"]);
     let mut app = still(&site);
-    let request = ActivateRequest {
-        slot: slot("2"),
-        message: None,
-        force: false,
-        strategy: None,
-        migration: None,
-        at: None,
-        plan: None,
-        without_dependencies: false,
-    };
+    let request = activation("2");
     let id = id_of(app.schedule(request, in_ms(100), &ann()));
     let scheduled = TurnFile::scheduled(site.layout()).read().expect("read").expect("there");
     drop(app);
@@ -283,16 +247,7 @@ async fn a_kill_between_queue_and_schedule_has_it_begin_once() {
 async fn it_waits_in_the_queue_under_a_number_from_before() {
     let site = Site::serving(&["1", "2", "3"]);
     let mut app = still(&site);
-    let request = ActivateRequest {
-        slot: slot("2"),
-        message: None,
-        force: false,
-        strategy: None,
-        migration: None,
-        at: None,
-        plan: None,
-        without_dependencies: false,
-    };
+    let request = activation("2");
     let id = id_of(app.schedule(request, in_ms(100), &ann()));
     site.units.unit("web@3").start_hangs();
     let word = wanted(&mut app, "3", true);

@@ -19,16 +19,7 @@ async fn asked<T>(app: &mut App<FakeUnits>, ask: impl FnOnce(oneshot::Sender<Res
 
 /// An operator's word for this version; the id that he was told.
 async fn told(app: &mut App<FakeUnits>, version: &str) -> String {
-    let request = ActivateRequest {
-        slot: slot(version),
-        message: Some("now".into()),
-        force: false,
-        strategy: None,
-        migration: None,
-        at: None,
-        plan: None,
-        without_dependencies: false,
-    };
+    let request = ActivateRequest { message: Some("now".into()), ..activation(version) };
     match asked(app, |answer| Ask::Activate(request, ann(), answer)).await {
         Accepted::Deployment { id, .. } => id.to_string(),
         other => panic!("{other:?}"),

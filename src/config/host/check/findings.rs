@@ -148,6 +148,28 @@ impl Findings {
         self.need(subject, needed, |value| syntax::span(value) == Some(Span::Finite(Duration::ZERO)));
     }
 
+    /// A oneshot has no limit on its start unless its unit says one.
+    pub(super) fn need_limited_start(
+        &mut self,
+        unit: &Subject<'_>,
+        severity: Severity,
+        example: &str,
+        why: &str,
+        what: &str,
+    ) {
+        let fix = format!("[Service] TimeoutStartSec={example}, or what {what} takes at most");
+        match unit.timeout("TimeoutStartSec") {
+            (_, None) => {
+                let (place, message) = unit.absent("Service", "TimeoutStartSec", example);
+                self.add(severity, place, message, why, fix);
+            }
+            (Some(Span::Finite(_)), Some(_)) => {}
+            (_, Some(entry)) => {
+                self.add(severity, place(entry), format!("{}={} is no limit", entry.key, entry.value), why, fix);
+            }
+        }
+    }
+
     /// Reads a unit; what keeps it from being read is a finding.
     pub(super) fn read(&mut self, path: &SearchPath, unit: &str, if_lost: &Lost) -> Option<UnitFile> {
         let file = Path::new("/etc/systemd/system").join(unit);

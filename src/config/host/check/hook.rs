@@ -72,17 +72,7 @@ pub(super) fn check(
 /// A oneshot has no limit on its start by default.
 fn limit(unit: &Subject<'_>, findings: &mut Findings) {
     let why = "a hook that hangs would hang the deployment; each one with such a hook is refused";
-    let fix = "[Service] TimeoutStartSec=5min, or what it takes at most";
-    match unit.timeout("TimeoutStartSec") {
-        (_, None) => {
-            let (place, message) = unit.absent("Service", "TimeoutStartSec", "5min");
-            findings.error(place, message, why, fix);
-        }
-        (Some(Span::Finite(_)), Some(_)) => {}
-        (_, Some(entry)) => {
-            findings.error(place(entry), format!("{}={} is no limit", entry.key, entry.value), why, fix);
-        }
-    }
+    findings.need_limited_start(unit, Severity::Error, "5min", why, "it");
     let why = "a hook that doesn't stop would hang the way back";
     if let (limit, Some(entry)) = unit.timeout("TimeoutStopSec")
         && !matches!(limit, Some(Span::Finite(_)))

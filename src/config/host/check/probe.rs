@@ -1,7 +1,6 @@
 //! Rules of a unit that a probe of kind `unit` runs: it ends by itself, in time, and its end is the answer.
 
 use super::super::syntax;
-use super::super::syntax::Span;
 use super::super::unitfile::SearchPath;
 use super::{Expected, Findings, Lost, Needed, SAMPLE, Severity, Subject, place};
 
@@ -56,15 +55,5 @@ pub(super) fn check(expected: &Expected, path: &SearchPath, name: &str, findings
 fn limit(unit: &Subject<'_>, findings: &mut Findings) {
     let why = "slotd stops it after the proof's timeout, but one started by hand, or left by a slotd that ended, hangs for \
                ever, and the next attempt joins it";
-    let fix = "[Service] TimeoutStartSec=5s, or what the check takes at most";
-    match unit.timeout("TimeoutStartSec") {
-        (_, None) => {
-            let (place, message) = unit.absent("Service", "TimeoutStartSec", "5s");
-            findings.warning(place, message, why, fix);
-        }
-        (Some(Span::Finite(_)), Some(_)) => {}
-        (_, Some(entry)) => {
-            findings.warning(place(entry), format!("{}={} is no limit", entry.key, entry.value), why, fix);
-        }
-    }
+    findings.need_limited_start(unit, Severity::Warning, "5s", why, "the check");
 }

@@ -1,6 +1,6 @@
 //! Rules of the unit that is started when a deployment has ended with a result that somebody wants to be told of.
 
-use super::super::syntax::{self, Span};
+use super::super::syntax;
 use super::super::unitfile::SearchPath;
 use super::{Expected, Findings, Lost, Needed, Profile, Severity, Subject, place};
 
@@ -39,17 +39,7 @@ pub(super) fn check(expected: &Expected, path: &SearchPath, findings: &mut Findi
 /// A oneshot has no limit on its start by default.
 fn limit(unit: &Subject<'_>, findings: &mut Findings) {
     let why = "a mail server or a forge that doesn't answer would have it hang for ever";
-    let fix = "[Service] TimeoutStartSec=1min, or what it takes at most";
-    match unit.timeout("TimeoutStartSec") {
-        (_, None) => {
-            let (place, message) = unit.absent("Service", "TimeoutStartSec", "1min");
-            findings.warning(place, message, why, fix);
-        }
-        (Some(Span::Finite(_)), Some(_)) => {}
-        (_, Some(entry)) => {
-            findings.warning(place(entry), format!("{}={} is no limit", entry.key, entry.value), why, fix);
-        }
-    }
+    findings.need_limited_start(unit, Severity::Warning, "1min", why, "it");
 }
 
 /// It needs no more than to read what slotctl shows.
