@@ -8,17 +8,18 @@ use crate::config::AppSettings;
 use crate::config::keys;
 use crate::config::origins::Origin;
 use crate::control::api::{ApiError, FileCounts, Foreseen, How, Planned, Resources, Runtime, Spell};
-use crate::deployment::facts::Side;
 use crate::model::deployment::{Kind, Otherwise};
-use crate::model::{Class, Code, Fault, Outcome, Report, SlotName};
+use crate::model::measured::median_and_worst;
+use crate::model::{Code, Fault, Outcome, Report, SlotName};
 use crate::slots::keep::keep_set;
 use crate::slots::{text_digest, unit_digest};
 use crate::units::{UnitControl, UnitStatus};
 
 use super::app::App;
 use super::ask::View;
-use super::settings::files;
-use super::staged::{changes, has, hidden};
+use super::deploy::side_of;
+use super::settings::{files, statuses};
+use super::staged::{changes_since, hidden};
 
 /// Of how many past deployments the times are told.
 pub(super) const PAST: u32 = 20;
@@ -81,7 +82,7 @@ pub(super) async fn foreseen<U: UnitControl>(
     past: &[Report],
     planned: &Planned,
 ) -> Result<Foreseen, ApiError> {
-    let statuses = statuses(view, units, &planned.to).await?;
+    let statuses = statuses(&view.store, units, &planned.to).await?;
     let to = view.store.record(&planned.to).map_err(|error| error.fault())?;
     let from = planned.from.as_ref().and_then(|from| view.store.record(from).ok());
     let mut counts = FileCounts::default();
@@ -94,12 +95,8 @@ pub(super) async fn foreseen<U: UnitControl>(
                 How::Changed | How::Mode => counts.changed += 1,
             }
         }
-        let used = view.store.used(&from.slot);
-        let next = keys::entries(&view.settings)
-            .into_iter()
-            .filter(|entry| keys::class_of(&entry.key) != Class::NewSlot && used.is_some());
-        let next = next.chain(keys::of_inputs(&to.inputs())).collect();
-        settings = changes(has(from, used.as_ref()), next).into_iter().map(hidden).collect();
+        let changes = changes_since(&view.settings, &view.store, &from.slot, &to.inputs())?;
+        settings = changes.into_iter().map(hidden).collect();
     }
     let runtime = to.units.iter().zip(&statuses).map(|(count, status)| Runtime {
         unit: count.name.clone(),
@@ -121,16 +118,6 @@ pub(super) async fn foreseen<U: UnitControl>(
     })
 }
 
-/// The first instance of each unit of a slot, as systemd would run it.
-async fn statuses<U: UnitControl>(view: &View, units: &U, slot: &SlotName) -> Result<Vec<UnitStatus>, ApiError> {
-    let mut statuses = Vec::new();
-    for count in view.store.record(slot).map_err(|error| error.fault())?.units {
-        let status = units.status(&count.name.unit(&slot.instance(1))).await;
-        statuses.push(status.map_err(|error| Fault::new(Code::UnitControl, error.to_string()))?);
-    }
-    Ok(statuses)
-}
-
 /// Where the strategy was said.
 fn because(settings: &AppSettings) -> String {
     match settings.origins.get("strategy") {
@@ -144,8 +131,7 @@ fn because(settings: &AppSettings) -> String {
 /// What runs beside one another at the most, by what the live instances have now; and what there is.
 async fn resources<U: UnitControl>(view: &View, units: &U, planned: &Planned) -> Resources {
     let mut memory = None;
-    if let Some(from) = planned.from.as_ref().and_then(|from| view.store.record(from).ok()) {
-        let side = Side { slot: from.slot.clone(), units: from.units };
+    if let Some(side) = planned.from.as_ref().and_then(|from| side_of(&view.store, from).ok()) {
         for unit in side.unit_names() {
             let now = units.status(&unit).await.ok().and_then(|status| status.memory);
             memory = now.map(|now| memory.unwrap_or(0) + now).or(memory);
@@ -183,17 +169,14 @@ fn spell(past: &[Report], planned: &Planned) -> Option<Spell> {
     };
     let same = |report: &&Report| report.strategy.is_none_or(|strategy| strategy == planned.strategy);
     let past: Vec<&Report> = past.iter().filter(done).filter(same).collect();
-    let median = |mut times: Vec<u64>| {
-        times.sort_unstable();
-        times.get(times.len().checked_sub(1)? / 2).copied()
-    };
     let gaps: Vec<u64> = past.iter().filter_map(|report| report.measured.gap_ms).collect();
     let totals: Vec<u64> = past.iter().filter_map(|report| report.measured.total_ms).collect();
+    let gap = median_and_worst(gaps);
     (!past.is_empty()).then(|| Spell {
         deployments: past.len() as u64,
-        worst_gap_ms: gaps.iter().max().copied(),
-        gap_ms: median(gaps),
-        total_ms: median(totals),
+        gap_ms: gap.map(|(median, _)| median),
+        worst_gap_ms: gap.map(|(_, worst)| worst),
+        total_ms: median_and_worst(totals).map(|(median, _)| median),
     })
 }
 
@@ -215,7 +198,7 @@ impl<U: UnitControl> App<U> {
         let Some(token) = token else { return Ok(()) };
         let view = self.view();
         let planned = super::plan::planned(&self.ground.settings.name, &view, slot, otherwise)?;
-        let statuses = statuses(&view, &self.ground.shared.units, slot).await?;
+        let statuses = statuses(&view.store, &self.ground.shared.units, slot).await?;
         unmoved(&view, &planned, &statuses, token)
     }
 }

@@ -13,7 +13,7 @@ use crate::config::origins::Origin as Place;
 use crate::control::api::{ApiError, Change, DiffQuery, Difference, FileChange, How, Origin, Setting, UnitChange};
 use crate::model::{Code, Fault, SlotName, SlotRecord};
 use crate::slots::{SlotStore, unit_digest};
-use crate::units::UnitControl;
+use crate::units::{UnitControl, UnitStatus};
 
 use super::ask::View;
 use super::staged::{changes, changes_since, has, hidden};
@@ -64,7 +64,7 @@ pub(super) async fn difference<U: UnitControl>(
                 let message = format!("nothing of {app} is live that could differ from what is set");
                 ApiError::new(Code::NothingToGoBackTo, message).next(format!("slotctl cat {app}"))
             })?;
-            let settings = show(changes_since(&view.settings, &view.store, &current)?);
+            let settings = show(changes_since(&view.settings, &view.store, &current, &keys::inputs(&view.settings))?);
             let units = changed_units(&view.store, units, &current).await?;
             return Ok(Difference { from: current, to: None, settings, files: Vec::new(), releases: None, units });
         }
@@ -94,6 +94,20 @@ fn record(store: &SlotStore, slot: &SlotName) -> Result<SlotRecord, Fault> {
     store.record(slot).map_err(|error| error.fault())
 }
 
+/// The first instance of each unit of a slot, as systemd has or would have it.
+pub(super) async fn statuses<U: UnitControl>(
+    store: &SlotStore,
+    units: &U,
+    slot: &SlotName,
+) -> Result<Vec<UnitStatus>, Fault> {
+    let mut statuses = Vec::new();
+    for count in record(store, slot)?.units {
+        let status = units.status(&count.name.unit(&slot.instance(1))).await;
+        statuses.push(status.map_err(|error| Fault::new(Code::UnitControl, error.to_string()))?);
+    }
+    Ok(statuses)
+}
+
 /// The units whose files aren't those that the live slot was started by.
 async fn changed_units<U: UnitControl>(
     store: &SlotStore,
@@ -102,9 +116,7 @@ async fn changed_units<U: UnitControl>(
 ) -> Result<Vec<UnitChange>, Fault> {
     let used = store.used(current).unwrap_or_default();
     let mut changed = Vec::new();
-    for count in record(store, current)?.units {
-        let unit = count.name.unit(&current.instance(1));
-        let status = units.status(&unit).await.map_err(|error| Fault::new(Code::UnitControl, error.to_string()))?;
+    for (count, status) in record(store, current)?.units.iter().zip(statuses(store, units, current).await?) {
         let before = used.units.get(&count.name);
         let is_other = before.is_some_and(|before| unit_digest(&status.files).as_ref() != Some(before));
         if is_other || status.need_reload {

@@ -17,7 +17,7 @@ use crate::control::api::{Accepted, ApiError, Change, DeployedStaged, RedeployRe
 use crate::control::service::Caller;
 use crate::durable::{read_json, write_json};
 use crate::model::deployment::{Kind, Otherwise};
-use crate::model::setting::{Said, Used};
+use crate::model::setting::{Inputs, Said, Used};
 use crate::model::slot::SlotRecord;
 use crate::model::{Class, Code, Fault, SlotName, Timestamp};
 use crate::slots::{SlotStore, Stored};
@@ -103,8 +103,9 @@ impl<U: UnitControl> App<U> {
             });
         }
         let Some(current) = self.ground.current() else { return Ok(waits) };
+        let inputs = keys::inputs(&self.ground.settings);
         let chosen = Chosen::read(&self.ground.store.layout().chosen()).unwrap_or_default();
-        for change in changes_since(&self.ground.settings, &self.ground.store, &current)? {
+        for change in changes_since(&self.ground.settings, &self.ground.store, &current, &inputs)? {
             let said = match self.ground.settings.origins.get(&change.key) {
                 Some(Origin::Verb) => chosen.said(&change.key).cloned(),
                 _ => None,
@@ -234,15 +235,25 @@ impl<U: UnitControl> App<U> {
     }
 }
 
-/// The settings that aren't as the slot has them, or as the deployment that brought it live went by them.
-pub(super) fn changes_since(settings: &AppSettings, store: &SlotStore, slot: &SlotName) -> Result<Vec<Change>, Fault> {
+/// In what a slot with these inputs, brought live by these settings, would differ from what `slot` has, or from what the
+/// deployment that brought it live went by.
+pub(super) fn changes_since(
+    settings: &AppSettings,
+    store: &SlotStore,
+    slot: &SlotName,
+    inputs: &Inputs,
+) -> Result<Vec<Change>, Fault> {
     let record = store.record(slot).map_err(|error| error.fault())?;
     let used = store.used(slot);
-    let knows = |key: &str| keys::class_of(key) == Class::NewSlot || used.is_some();
-    let set = keys::entries(settings).into_iter().filter(|entry| knows(&entry.key)).collect();
-    // A key of a later slotd that nobody has said anything about is no change.
-    let is_unsaid = |change: &Change| change.from.is_none() && settings.origins.get(&change.key).is_none();
-    Ok(changes(has(&record, used.as_ref()), set).into_iter().filter(|change| !is_unsaid(change)).collect())
+    let held = has(&record, used.as_ref());
+    let mut set = keys::of_inputs(inputs);
+    if used.is_some() {
+        // A key of a later slotd that nobody has said anything about is no change.
+        let is_known = |key: &str| held.iter().any(|held| held.key == key) || settings.origins.get(key).is_some();
+        let next = |key: &str| keys::class_of(key) == Class::NextDeployment && is_known(key);
+        set.extend(keys::entries(settings).into_iter().filter(|entry| next(&entry.key)));
+    }
+    Ok(changes(held, set))
 }
 
 /// What a slot goes by.

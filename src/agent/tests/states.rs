@@ -55,3 +55,15 @@ async fn systemds_silence_is_told_in_mid_deployment_too() {
     site.units.lose_bus();
     assert!(lively.word().await.contains("unit.control"), "{}", lively.word().await);
 }
+
+#[tokio::test]
+async fn a_unit_more_is_staged_though_its_number_is_not_said() {
+    let site = Site::serving(&["1"]);
+    let used = crate::config::keys::entries(&site.settings).into_iter().map(|entry| (entry.key, entry.value));
+    let used = crate::model::setting::Used { settings: used.collect(), ..Default::default() };
+    site.store.write_used(&slot("1"), &used).expect("written");
+    assert_eq!(still(&site).staged().expect("looked"), []);
+    let site = site.set("[[unit]]\nname = \"worker@\"");
+    let staged = still(&site).staged().expect("looked");
+    assert!(staged.iter().any(|staged| staged.what.is_setting("unit.worker@.instances")), "{staged:?}");
+}
