@@ -76,7 +76,14 @@ impl<U: UnitControl> Host<U> {
             // Nobody counts connections on a socket that slots share: an app ends them itself when it stops.
             return Ok(Observed::Nothing);
         }
-        let drained = self.route.drain(&self.with_ports(leaving), self.drain_limit()).await.map_err(environment)?;
+        let mut running = Vec::new();
+        for (unit, instance) in leaving {
+            // One that has stopped has no connection left, and is waited for while nobody serves; what systemd doesn't tell runs.
+            if !self.status(unit).await.is_ok_and(|status| status.is_down()) {
+                running.push((unit.clone(), instance.clone()));
+            }
+        }
+        let drained = self.route.drain(&self.with_ports(&running), self.drain_limit()).await.map_err(environment)?;
         Ok(Observed::Drained(drained))
     }
 
@@ -169,8 +176,13 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
+    use crate::config::app::{Ports, Route};
+    use crate::deployment::site::{Site, slot};
+    use crate::model::route::PortRange;
+
     use super::super::super::sim::{facts, side};
-    use super::super::super::site::Site;
     use super::*;
     use crate::model::Outcome;
 
@@ -218,5 +230,25 @@ mod tests {
         let dies = Site::serving(&["1", "2"]).set(&outside);
         dies.units.unit("web@2").dies_after(Duration::from_secs(4), "exited with status 3");
         assert_eq!(ended(dies).await, (Outcome::RolledBack, Some(Code::UnitExited)));
+    }
+
+    #[tokio::test]
+    async fn what_has_stopped_is_not_drained() {
+        let mut site = Site::serving(&["1"]);
+        let range = PortRange::between(20_000, 20_099);
+        let mut settings = (*site.settings).clone();
+        settings.route = Route::Nftables { port: 8099, ports: Ports { range, drain: Duration::from_secs(5) } };
+        site.settings = settings.into();
+        let instance = slot("1").instance(1);
+        site.store.publish_instance_with_port(&instance, range).expect("an instance");
+        let leaving = site.side("1").instances();
+        let took = async || {
+            let began = Instant::now();
+            site.host().drain(&leaving).await.unwrap_or_else(|failure| panic!("{}", failure.fault));
+            began.elapsed()
+        };
+        assert!(took().await >= Duration::from_secs(1), "a client may come a second after its first try was lost");
+        site.units.unit("web@1").is_stopped_by_hand();
+        assert!(took().await < Duration::from_secs(1), "nobody is there who could be waited for");
     }
 }
