@@ -6,7 +6,8 @@
 #
 #   /usr/bin/slotd, slotctl                       the daemon and the command line
 #   /usr/lib/slotd/slotd-gate                     called by units only, which name it so
-#   /usr/lib/systemd/system/                      slotd.service, slotd.socket, slotd-settle@.service
+#   /usr/lib/systemd/system/                      slotd.service, slotd.socket, slotd-settle@.service,
+#                                                 slotd-lend@.service, slotd-build.slice
 #   /usr/lib/sysusers.d, /usr/lib/tmpfiles.d      slotd.conf each
 #   /usr/share/slotd/profile-root.conf            the drop-in of the root profile, to be copied by who wants it
 #   /usr/share/man                                slotctl(1), slotd-app(5), slotd(8), slotd-gate(8)
@@ -26,7 +27,7 @@ done
 
 install -D -m 0755 -t "$dest/usr/bin" "$binaries/slotd" "$binaries/slotctl"
 install -D -m 0755 -t "$dest/usr/lib/slotd" "$binaries/slotd-gate"
-for unit in slotd.service slotd.socket slotd-settle@.service; do
+for unit in slotd.service slotd.socket slotd-settle@.service slotd-lend@.service slotd-build.slice; do
     install -D -m 0644 -t "$dest/usr/lib/systemd/system" "$here/systemd/$unit"
 done
 install -D -m 0644 -t "$dest/usr/lib/sysusers.d" "$here/packaging/sysusers.d/slotd.conf"

@@ -13,7 +13,7 @@ use artifact_support::{Tar, World, compress};
 use proptest::prelude::*;
 use slotd::artifact::lint::lint;
 use slotd::artifact::manifest::Kind;
-use slotd::artifact::pack::{DEFAULT_MTIME, LeaveOut, Options, Packed, pack, source_date_epoch};
+use slotd::artifact::pack::{DEFAULT_MTIME, LeaveOut, Mtime, Options, Packed, pack, source_date_epoch};
 use slotd::artifact::{ArtifactError, Format, Limits, spool};
 use slotd::model::Code;
 
@@ -77,7 +77,7 @@ fn build(dir: &Path, tree: &BTreeMap<String, Node>) {
 }
 
 fn options(format: Format) -> Options {
-    Options { format, leave_out: LeaveOut::Ignored, mtime: DEFAULT_MTIME }
+    Options { format, leave_out: LeaveOut::Ignored, mtime: Mtime::All(DEFAULT_MTIME) }
 }
 
 fn packed(dir: &Path, format: Format) -> Result<(Vec<u8>, Packed), ArtifactError> {

@@ -137,10 +137,12 @@ fn publish(store: &SlotStore, version: &str) -> Result<Published, SlotError> {
         release: Release::default(),
         origin: Origin { file: "web.tar".into(), bytes: 1, by: "ann".into(), message: None },
         env: Default::default(),
-        staging,
+        staging: Some(staging),
         manifest: b"{}",
         tree_bytes: 2,
-        packed,
+        build: None,
+        log: None,
+        packed: Some(packed),
     };
     store.publish(&new, &|_, _| Ok::<(), Box<Fault>>(()))
 }

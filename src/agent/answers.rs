@@ -63,10 +63,6 @@ impl<U: UnitControl> App<U> {
                 // One that can't be told isn't brought up either.
                 let _ = answer.send(self.goes_next().unwrap_or_default());
             }
-            Ask::GoAhead(before, caller, answer) => {
-                let result = self.go_ahead(&before, &caller).await;
-                let _ = answer.send(result);
-            }
             Ask::Scale(request, caller, answer) => {
                 let result = self.scale(request, &caller).await;
                 let _ = answer.send(result);
@@ -96,15 +92,10 @@ impl<U: UnitControl> App<U> {
             // It is done before anything begins.
             Ask::Look => {}
             Ask::Staged(answer) => {
+                self.look_at_build().await;
                 let _ = answer.send(self.staged().map_err(Into::into));
             }
-            Ask::Prepare(caller, answer) => {
-                let _ = answer.send(self.prepare(&caller));
-            }
-            Ask::DeployStaged(request, caller, answer) => {
-                let result = self.deploy_staged(request, &caller).await;
-                let _ = answer.send(result);
-            }
+            Ask::Prepare(..) | Ask::DeployStaged(..) | Ask::GoAhead(..) => self.asked_once_built(ask).await,
             Ask::Redeploy(request, caller, answer) => {
                 let result = self.redeploy(request, &caller).await;
                 let _ = answer.send(result);
@@ -375,6 +366,11 @@ impl<U: UnitControl> App<U> {
         if !matches!(self.next_by_itself(), Ok(Some(chosen)) if chosen == *slot) {
             return;
         }
+        self.pass_over(slot);
+    }
+
+    /// What is set, and `slot`, won't be chosen by itself.
+    pub(super) fn pass_over(&self, slot: &SlotName) {
         let (order, inputs) = (self.ground.settings.versions, keys::inputs(&self.ground.settings));
         if let Err(error) = self.ground.store.raise_mark(&slot.version, order, Some(&inputs)) {
             tracing::warn!(SLOTD_APP = self.name(), "{slot} is cancelled and may be chosen again: {}", error.fault());

@@ -17,18 +17,18 @@ use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
 use crate::inbox::{self, Inbox, InboxSettings};
 use crate::model::deployment::Blame;
-use crate::model::{Code, DeploymentId, Fault, Freeze, Outcome, Report, SlotName};
-use crate::slots::Published;
+use crate::model::{Code, DeploymentId, Digest, Fault, Freeze, Outcome, Report, SlotName};
 use crate::units::UnitControl;
 
 use super::ahead::{Leading, Led, next_of};
 use super::alarm;
 use super::ask::{Answer, AppHandle, Ask};
 use super::deploy::{Ground, Running, Wanted};
-use super::intake::{Place, Refused};
-use super::intake_queue::{Intake, Taking, end_of, write_fate};
+use super::intake::Place;
+use super::intake_queue::{Intake, News, Taking, news_of, write_fate};
 use super::prune::PRUNE_EVERY;
 use super::queue::ended;
+use super::rebuild::Rebuild;
 use super::schedule::Scheduled;
 use super::strays::{self, Strays};
 use super::teller::Teller;
@@ -68,6 +68,10 @@ pub struct App<U: UnitControl> {
     pub(super) last: Option<Report>,
     pub(super) number: u64,
     pub(super) retry_at: Option<Instant>,
+    /// When what couldn't be built is tried again.
+    pub(super) rebuild: Rebuild,
+    /// Of what files the unit of builds was when that was looked at last.
+    pub(super) build_text: Option<Digest>,
     pub(super) recover_at: Option<Instant>,
     /// When what has become too old goes, though nothing is deployed.
     pub(super) prune_at: Instant,
@@ -112,12 +116,13 @@ enum Woken {
     Asked(Ask),
     Closed,
     Dropped(inbox::Batch),
-    TakenIn(Result<Result<Published, Refused>, JoinError>),
+    Taking(News),
     Driven(Result<Driven, JoinError>),
     Pruned(Result<Result<Pruned, Fault>, JoinError>),
     Cleared(Result<strays::Cleared, JoinError>),
     Led(Led),
     Retry,
+    Rebuild,
     Recover,
     Prune,
     Strays,
@@ -154,6 +159,8 @@ impl<U: UnitControl> App<U> {
             last: None,
             number: 0,
             retry_at: None,
+            rebuild: Rebuild::default(),
+            build_text: None,
             recover_at: None,
             prune_at: Instant::now() + PRUNE_EVERY,
             strays: Strays::new(),
@@ -174,12 +181,14 @@ impl<U: UnitControl> App<U> {
                 Woken::Asked(ask) => self.asked(ask).await,
                 Woken::Closed => return,
                 Woken::Dropped(batch) => self.dropped(batch),
-                Woken::TakenIn(result) => self.taken_in(result).await,
+                Woken::Taking(News::WentOn) => self.taking_went_on(),
+                Woken::Taking(News::Ended(result)) => self.taken_in(result).await,
                 Woken::Driven(result) => self.driven(result).await,
                 Woken::Pruned(result) => self.pruned(result),
                 Woken::Cleared(result) => self.cleared(result),
                 Woken::Led(led) => self.led(led),
                 Woken::Retry => self.retry(),
+                Woken::Rebuild => self.rebuild(),
                 Woken::Recover => {
                     self.recover().await;
                     self.choose();
@@ -200,10 +209,11 @@ impl<U: UnitControl> App<U> {
         tokio::select! {
             ask = asked.recv() => ask.map_or(Woken::Closed, Woken::Asked),
             end = end_of_work(&mut self.work) => end,
-            result = end_of(&mut self.taking) => Woken::TakenIn(result),
+            news = news_of(&mut self.taking) => Woken::Taking(news),
             batch = self.inbox.next(), if accepting => Woken::Dropped(batch),
             led = next_of(&mut self.leading) => Woken::Led(led),
             () = at(self.retry_at) => Woken::Retry,
+            () = at(self.rebuild.at) => Woken::Rebuild,
             () = at(self.recover_at) => Woken::Recover,
             () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
             () = tokio::time::sleep_until(self.strays.look_at), if matches!(self.work, Work::Nothing) => Woken::Strays,
@@ -235,6 +245,7 @@ impl<U: UnitControl> App<U> {
         self.take_up(&known).await;
         self.take_up_scheduled(&known).await;
         self.note_ends_of_before();
+        self.clear_builds().await;
         self.keep_to_the_pin();
         self.recover().await;
         self.plan_retry();
@@ -346,6 +357,7 @@ impl<U: UnitControl> App<U> {
 
     /// From here on intakes and deployments begin by these settings.
     pub(super) fn go_by(&mut self, settings: Arc<AppSettings>) {
+        self.rebuild = Rebuild::default();
         self.place.settings = Arc::clone(&settings);
         self.ground.settings = settings;
     }

@@ -9,14 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::AppSettings;
 use crate::control::api::{
     Accepted, ActivateRequest, ApiError, DeployedStaged, FreezeRequest, Frozen, PinRequest, Pinned, PruneQuery, Pruned,
-    RedeployRequest, RefusedItem, RetryRequest, RollbackRequest, ScaleRequest, SetAnswer, SetRequest, Staged,
+    RedeployRequest, RefusedItem, RetryRequest, RollbackRequest, ScaleRequest, SetAnswer, SetRequest, SlotInfo, Staged,
     UnpinRequest, UploadQuery, Uploaded, WaitingItem,
 };
 use crate::control::service::Caller;
 use crate::model::deployment::Say;
+use crate::model::release::Provenance;
 use crate::model::slot::Pin;
-use crate::model::{DeploymentId, Fault, Freeze, Report, SlotName};
+use crate::model::{DeploymentId, Fault, Freeze, Report, SlotName, SlotState, Timestamp};
 use crate::slots::SlotStore;
+
+use super::build::Now;
 
 /// The answer to one question.
 pub type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
@@ -108,6 +111,60 @@ pub enum Ask {
     Orphan,
 }
 
+impl Ask {
+    /// What was asked needs a slot that couldn't be built.
+    pub fn refuse(self, error: ApiError) {
+        // Nobody may be left who waits for it.
+        match self {
+            Ask::Prepare(_, answer) => drop(answer.send(Err(error))),
+            Ask::GoAhead(_, _, answer) => drop(answer.send(Err(error))),
+            Ask::DeployStaged(_, _, answer) => drop(answer.send(Err(error))),
+            // Nothing else is put off for a build.
+            _ => {}
+        }
+    }
+}
+
+/// An artifact that is being taken in.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The slot that it is to become, where that is known.
+    pub slot: Option<SlotName>,
+    /// Where it stands.
+    pub now: Now,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who brought it.
+    pub by: String,
+    /// Their message.
+    pub message: Option<String>,
+}
+
+impl Taken {
+    /// Its line in the list of slots.
+    pub fn info(&self) -> Option<SlotInfo> {
+        let state = match &self.now {
+            Now::Processing => SlotState::Processing,
+            Now::Waiting(_) => SlotState::Waiting { reason: "other builds come first".to_owned() },
+            Now::Building(..) => SlotState::Building,
+        };
+        Some(SlotInfo {
+            slot: self.slot.clone()?,
+            state,
+            fallback: false,
+            pinned: None,
+            waits: None,
+            barred: None,
+            artifact: None,
+            created: self.since,
+            bytes: 0,
+            by: self.by.clone(),
+            message: self.message.clone(),
+            release: Provenance::default(),
+        })
+    }
+}
+
 /// An app without what only systemd knows.
 #[derive(Clone)]
 pub struct View {
@@ -127,6 +184,8 @@ pub struct View {
     pub crash_loop: Option<Fault>,
     /// What waits.
     pub waiting: Vec<WaitingItem>,
+    /// What is being taken in.
+    pub taking: Option<Taken>,
     /// What was refused and is still in the inbox.
     pub refused: Vec<RefusedItem>,
     /// Why the app's state can't be brought in order; tried again by itself.

@@ -6,19 +6,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::artifact::spool::{self, Spooled};
-use crate::artifact::{ArtifactError, Format, Manifest, Reserve, checksum, pack, release, unpack, worker};
+use crate::artifact::spool::Spooled;
+use crate::artifact::{ArtifactError, Format, Manifest, Reserve, release, unpack, worker};
 use crate::config::{AppSettings, keys};
 use crate::durable;
-use crate::model::release::Release;
 use crate::model::setting::Inputs;
 use crate::model::slot::{Origin, Phase, RefusedRecord};
 use crate::model::{Code, Digest, Fault, SlotName, SlotRecord, Timestamp, Version};
 use crate::slots::{NewSlot, Published, SlotError, SlotStore, Stored, compare};
+use crate::units::UnitControl;
 
+use super::build::{Hands, Made, turn};
 use super::naming::{Named, named, version_of};
+use super::spooled::spool_in;
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum Source {
     Directory(PathBuf),
     /// A file in the spool that came over the control socket.
     Upload(PathBuf),
+    /// What is kept of a slot, whose tree is to be built anew.
+    Kept(SlotName),
 }
 
 /// An artifact that is to become a slot.
@@ -66,127 +70,174 @@ pub struct Refused {
     pub fault: Fault,
     /// The host's fault, not the artifact's: it is worth another try as it is.
     pub later: bool,
+    /// In which phase.
+    pub phase: Phase,
+    /// What its build said, if it came to one.
+    pub log: Option<String>,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        let host = [Code::DiskFull, Code::FsIo, Code::FsRace, Code::Internal, Code::IngestChanged];
+        Refused { later: host.contains(&fault.code), fault, phase: Phase::Processing, log: None }
+    }
 }
 
 /// Takes an artifact in, unless `cancel` says by whom it is cancelled before it is published. What was put into spool and
 /// staging is gone afterwards, whatever came of it.
-pub async fn take_in(place: &Place, job: &Job, cancel: &Cancel) -> Result<Published, Refused> {
+pub async fn take_in<U: UnitControl>(
+    place: &Place,
+    job: &Job,
+    hands: &Hands<U>,
+    cancel: &Cancel,
+) -> Result<Published, Refused> {
     let mut packed = None;
     let named = named(place, job);
     let result = match &named {
-        Ok(named) => publish(place, job, named, cancel, &mut packed).await,
-        Err(refused) => Err(refused.fault.clone()),
+        Ok(named) => publish(place, job, named, hands, cancel, &mut packed).await,
+        Err(refused) => Err(refused.clone()),
     };
     let (path, digest) = packed.map_or((None, None), |spooled: Spooled| (Some(spooled.path), Some(spooled.digest)));
     let uploaded = match &job.source {
         Source::Upload(path) => Some(path.clone()),
-        Source::File(_) | Source::Directory(_) => None,
+        Source::File(_) | Source::Directory(_) | Source::Kept(_) => None,
     };
-    for leftover in path.into_iter().chain(uploaded) {
+    // Bytes that are kept with a slot stay.
+    let copied = path.filter(|_| !matches!(job.source, Source::Kept(_)));
+    for leftover in copied.into_iter().chain(uploaded) {
         // Swept at the next start if it can't be removed now.
         let _ = durable::remove_file(&leftover);
     }
-    result.map_err(|fault| {
-        let refused = refused(fault);
+    result.inspect_err(|refused| {
         // What has no version has no slot that could tell of it: whoever brought it is told.
         if let Ok(Named::As(version)) = &named
             && !refused.later
             && !matches!(refused.fault.code, Code::ReleaseConflict | Code::Cancelled)
         {
-            keep_refusal(place, job, version, digest, &refused.fault);
+            keep_refusal(place, job, version, digest, refused);
         }
-        refused
     })
 }
 
-async fn publish(
+async fn publish<U: UnitControl>(
     place: &Place,
     job: &Job,
     named: &Named,
+    hands: &Hands<U>,
     cancel: &Cancel,
     packed: &mut Option<Spooled>,
-) -> Result<Published, Fault> {
+) -> Result<Published, Refused> {
+    let turn = turn(&hands.turns.intakes, cancel).await;
     let spooled = blocking({
         let (place, job) = (place.clone(), job.clone());
         move || spool_in(&place, &job)
     })
     .await?;
-    let (digest, bytes, path) = (spooled.digest, spooled.bytes, spooled.path.clone());
-    *packed = Some(spooled);
+    let (digest, path) = (spooled.digest, spooled.path.clone());
+    *packed = Some(spooled.clone());
     check_digest(job, &digest)?;
     if let Some(by) = cancel.borrow().as_ref() {
-        return Err(cancelled_by(by));
+        return Err(cancelled_by(by).into());
     }
-    if let Some(known) = known(&place.store, named, &digest)? {
+    let is_kept = matches!(job.source, Source::Kept(_));
+    if !is_kept && let Some(known) = known(&place.store, named, &digest)? {
         return Ok(Published::Known(known));
     }
     let format = match &job.source {
         Source::Directory(_) => Format::Tar,
+        // A folder that was dropped may have any name.
+        Source::Kept(_) => Format::of_name(&job.file).unwrap_or(Format::Tar),
         Source::File(_) | Source::Upload(_) => {
             Format::of_name(&job.file).map_err(|rule| Fault::new(rule.code(), format!("{:?}: {rule}", job.file)))?
         }
     };
     let staging = staging_dir(&place.store)?;
-    let unpacked = unpack_into(place, path.clone(), format, &staging, cancel).await;
+    let unpacked = unpack_into(place, path, format, &staging, cancel).await;
     let result = match unpacked {
         Ok(manifest) => {
-            let (place, job, named, staging) = (place.clone(), job.clone(), named.clone(), staging.clone());
-            blocking(move || {
-                let release = release::read(&staging).map_err(|error| error.fault())?.unwrap_or_default();
-                let version = version_of(&place, &job, named, &release, &digest)?;
-                let new = new_slot(&place, &job, SlotName::first(version), (digest, bytes), release, &staging, path);
-                let tree_bytes = manifest.bytes;
-                let manifest = serde_json::to_vec(&manifest).map_err(|error| {
-                    Fault::new(Code::Internal, format!("the content manifest can't be written: {error}"))
-                })?;
-                let new = NewSlot { manifest: &manifest, tree_bytes, ..new };
-                place.store.publish(&new, &compare).map_err(|error| error.fault())
-            })
-            .await
+            let unpacked = Unpacked { spooled, manifest, staging: staging.clone(), turn };
+            finish(place, job, named, hands, cancel, unpacked).await
         }
-        Err(fault) => Err(fault),
+        Err(fault) => Err(fault.into()),
     };
     // Moved away when it was published; else swept now, or at the next start.
     let _ = durable::remove_tree(&staging);
     result
 }
 
-/// A private copy of the bytes, hashed while it is made.
-fn spool_in(place: &Place, job: &Job) -> Result<Spooled, Fault> {
-    let spool = place.store.layout().spool();
-    let limit = place.settings.limits.packed_bytes;
-    let fault = |error: ArtifactError| error.fault();
-    match &job.source {
-        Source::File(path) => {
-            let spooled = spool::copy_in(path, &spool, limit).map_err(fault)?;
-            let folder = path.parent().unwrap_or(Path::new("."));
-            let promised = checksum::verify(folder, &job.file, &spooled.digest).map_err(fault);
-            if promised.is_err() {
-                let _ = durable::remove_file(&spooled.path);
-            }
-            promised.map(|_| spooled)
-        }
-        Source::Directory(path) => pack_directory(path, &spool),
-        Source::Upload(path) => {
-            let (digest, bytes) = spool::digest_of(path).map_err(fault)?;
-            Ok(Spooled { path: path.clone(), digest, bytes })
-        }
-    }
+/// An artifact's files, before anything is built of them.
+struct Unpacked {
+    spooled: Spooled,
+    manifest: Manifest,
+    staging: PathBuf,
+    /// Its turn among the intakes, which ends before a build: that may take long.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
-/// A dropped directory is packed first, so that it has a digest and bytes that are kept.
-fn pack_directory(dir: &Path, spool: &Path) -> Result<Spooled, Fault> {
-    let path = durable::aside_in(spool);
-    let io = |error: std::io::Error| Fault::new(Code::FsIo, format!("failed to write {}: {error}", path.display()));
-    let mut file = spool::Guarded::create(&path, Reserve::default()).map_err(|error| error.fault())?;
-    let options = pack::Options { format: Format::Tar, leave_out: pack::LeaveOut::Nothing, mtime: pack::DEFAULT_MTIME };
-    let packed = pack::pack(dir, &mut file, options).map_err(|error| error.fault());
-    let synced = packed.and_then(|packed| file.sync().map(|()| packed).map_err(io));
-    if synced.is_err() {
-        let _ = durable::remove_file(&path);
-    }
-    let packed = synced?;
-    Ok(Spooled { path, digest: packed.digest, bytes: packed.bytes })
+/// From files to a slot: its name, its build, its publication.
+async fn finish<U: UnitControl>(
+    place: &Place,
+    job: &Job,
+    named: &Named,
+    hands: &Hands<U>,
+    cancel: &Cancel,
+    unpacked: Unpacked,
+) -> Result<Published, Refused> {
+    let Unpacked { spooled, manifest, staging, turn } = unpacked;
+    let (slot, release) = blocking({
+        let (place, job, named, staging, digest) =
+            (place.clone(), job.clone(), named.clone(), staging.clone(), spooled.digest);
+        move || {
+            let release = release::read(&staging).map_err(|error| error.fault())?.unwrap_or_default();
+            let version = version_of(&place, &job, named, &release, &digest)?;
+            let slot = match &job.source {
+                Source::Kept(of) => place.store.next_redeployment(of).map_err(|error| error.fault())?,
+                _ => SlotName::first(version),
+            };
+            Ok((slot, release))
+        }
+    })
+    .await?;
+    let Inputs { env, units, build } = keys::inputs(&place.settings);
+    let (built, made) = match build {
+        None => (None, Made { staging: Some(staging), manifest, log: None }),
+        Some(inputs) => {
+            drop(turn);
+            let unit = hands.unit(place, &slot, inputs).await?;
+            let built = unit.built.clone();
+            let made = hands.made(place, &slot, unit, (&spooled.digest, staging), cancel).await?;
+            (Some(built), made)
+        }
+    };
+    let (place, origin) = (place.clone(), origin(job, spooled.bytes));
+    let packed = (!matches!(job.source, Source::Kept(_))).then_some(spooled.path);
+    let Made { staging, manifest, log } = made;
+    let published = blocking(move || {
+        let tree_bytes = manifest.bytes;
+        let manifest = serde_json::to_vec(&manifest)
+            .map_err(|error| Fault::new(Code::Internal, format!("the content manifest can't be written: {error}")))?;
+        let new = NewSlot {
+            slot,
+            artifact: spooled.digest,
+            units,
+            release,
+            origin,
+            env,
+            staging: staging.clone(),
+            manifest: &manifest,
+            tree_bytes,
+            build: built,
+            log: log.as_deref(),
+            packed,
+        };
+        let published = place.store.publish(&new, &compare).map_err(|error| error.fault());
+        if let Some(staging) = staging {
+            // Moved away, or there a second time.
+            let _ = durable::remove_tree(&staging);
+        }
+        published
+    });
+    Ok(published.await?)
 }
 
 fn check_digest(job: &Job, actual: &Digest) -> Result<(), Fault> {
@@ -221,13 +272,13 @@ fn known(store: &SlotStore, named: &Named, digest: &Digest) -> Result<Option<Slo
     Ok(record.filter(|record| store.layout().tree(&record.tree).is_dir()))
 }
 
-fn staging_dir(store: &SlotStore) -> Result<PathBuf, Fault> {
+pub(super) fn staging_dir(store: &SlotStore) -> Result<PathBuf, Fault> {
     let staging = durable::aside_in(&store.layout().staging());
     durable::make_dir(&staging, 0o700).map_err(|error| error.fault())?;
     Ok(staging)
 }
 
-async fn unpack_into(
+pub(super) async fn unpack_into(
     place: &Place,
     packed: PathBuf,
     format: Format,
@@ -272,56 +323,35 @@ pub fn cancelled_by(by: &str) -> Fault {
     Fault::new(Code::Cancelled, format!("cancelled by {by} while it was taken in"))
 }
 
-fn new_slot<'a>(
-    place: &Place,
-    job: &Job,
-    slot: SlotName,
-    (artifact, bytes): (Digest, u64),
-    release: Release,
-    staging: &Path,
-    packed: PathBuf,
-) -> NewSlot<'a> {
-    let Inputs { env, units } = keys::inputs(&place.settings);
-    NewSlot {
-        slot,
-        artifact,
-        units,
-        release,
-        origin: origin(job, bytes),
-        env,
-        staging: staging.to_path_buf(),
-        manifest: &[],
-        tree_bytes: 0,
-        packed,
-    }
-}
-
 fn origin(job: &Job, bytes: u64) -> Origin {
     Origin { file: job.file.clone(), bytes, by: job.by.clone(), message: job.message.clone() }
 }
 
 /// The refusal stands in the slot's record, so that `list` and `inspect` show it.
-fn keep_refusal(place: &Place, job: &Job, version: &Version, artifact: Option<Digest>, fault: &Fault) {
+fn keep_refusal(place: &Place, job: &Job, version: &Version, artifact: Option<Digest>, refused: &Refused) {
+    let anew = match &job.source {
+        Source::Kept(of) => place.store.next_redeployment(of).ok(),
+        _ => None,
+    };
     let record = RefusedRecord {
         version: version.clone(),
+        redeployment: anew.as_ref().map_or(1, |slot| slot.redeployment),
         artifact,
         origin: origin(job, 0),
-        phase: Phase::Processing,
-        fault: fault.clone(),
+        phase: refused.phase,
+        fault: refused.fault.clone(),
         at: Timestamp::now(),
+        inputs: anew.map(|_| keys::inputs(&place.settings)),
     };
-    if let Err(error) = place.store.record_refusal(&record) {
+    if let Err(error) = place.store.record_refusal(&record, refused.log.as_deref()) {
         // The fate file beside the artifact tells it too.
         tracing::warn!(SLOTD_APP = place.settings.name.as_str(), "the refusal of {version} isn't recorded: {error}");
     }
 }
 
-pub(super) fn refused(fault: Fault) -> Refused {
-    let later = matches!(fault.code, Code::DiskFull | Code::FsIo | Code::FsRace | Code::Internal | Code::IngestChanged);
-    Refused { fault, later }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => Err(Fault::new(Code::Internal, format!("the intake was torn: {panic}"))),

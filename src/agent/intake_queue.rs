@@ -1,6 +1,5 @@
 //! The artifacts that wait to be taken in: from the inbox and from callers, one at a time, in the order they came.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,13 +9,14 @@ use crate::control::api::{Accepted, ApiError, EventKind, RefusedItem, Uploaded};
 use crate::inbox::{self, Candidate};
 use crate::model::deployment::Otherwise;
 use crate::model::slot::Phase;
-use crate::model::{Code, Fault, SlotName};
+use crate::model::{Code, Fault, SlotName, Timestamp};
 use crate::slots::Published;
 use crate::units::UnitControl;
 
 use super::ahead::Ahead;
 use super::app::{App, Work};
-use super::ask::Answer;
+use super::ask::{Answer, Ask, Taken};
+use super::build::{Hands, Now};
 use super::choose::{self, NotLive};
 use super::intake::{self, Job, Refused, Source};
 use super::naming::{Named, named};
@@ -36,20 +36,46 @@ pub(super) enum Bearer {
     Inbox(Box<Candidate>),
     /// With what they want otherwise for the deployment, and what is to go ahead of it.
     Caller(Answer<Uploaded>, Otherwise, Ahead),
+    /// What is set otherwise goes live by itself.
+    Nobody,
+    /// Who asked for something that needs the slot first.
+    Asker(Box<Ask>),
 }
 
 /// The artifact that is being taken in.
 pub(super) struct Taking {
     pub(super) file: String,
+    /// Where its bytes come from.
+    pub(super) source: Source,
     /// The slot that it may become, or is already.
     pub(super) slot: Option<SlotName>,
+    since: Timestamp,
     by: String,
     message: Option<String>,
     from: Bearer,
     task: JoinHandle<Result<Published, Refused>>,
+    now: watch::Receiver<Now>,
     cancel: watch::Sender<Option<String>>,
     /// Who waits for word whether it is cancelled.
     cancels: Vec<Answer<Accepted>>,
+}
+
+impl Taking {
+    pub(super) fn taken(&self) -> Taken {
+        let Taking { slot, now, since, by, message, .. } = self;
+        let now = now.borrow().clone();
+        let (slot, since, by, message) = (slot.clone(), *since, by.clone(), message.clone());
+        Taken { slot, now, since, by, message }
+    }
+
+    /// What is done to it now.
+    pub(super) fn doing(&self) -> String {
+        match &*self.now.borrow() {
+            Now::Processing => "is checked and unpacked".to_owned(),
+            Now::Waiting(slot) => format!("waits to be built as {slot}: other builds come first"),
+            Now::Building(slot, unit) => format!("is built as {slot} by {unit}"),
+        }
+    }
 }
 
 impl<U: UnitControl> App<U> {
@@ -59,25 +85,51 @@ impl<U: UnitControl> App<U> {
             return;
         }
         let Some(Intake { job, from }) = self.intake.pop_front() else { return };
-        let (place, turns) = (self.place.clone(), Arc::clone(&self.ground.shared.intakes));
-        let (file, by, message) = (job.file.clone(), job.by.clone(), job.message.clone());
+        let place = self.place.clone();
+        let (source, file) = (job.source.clone(), job.file.clone());
+        let (by, message) = (job.by.clone(), job.message.clone());
         let slot = match named(&place, &job) {
             Ok(Named::As(version)) => Some(SlotName::first(version)),
             Ok(Named::Nothing) | Err(_) => None,
         };
         let (cancel, told) = watch::channel(None);
-        let task = tokio::spawn(async move {
-            let _turn = tokio::select! {
-                biased;
-                // The semaphore is never closed.
-                turn = turns.acquire_owned() => turn.ok(),
-                // What came over the socket is removed by the end of the intake, which sees at once that it is cancelled.
-                () = intake::cancelled(&told) => None,
-            };
-            intake::take_in(&place, &job, &told).await
-        });
+        let (hands, now) = self.hands();
+        let task = tokio::spawn(async move { intake::take_in(&place, &job, &hands, &told).await });
         self.event(EventKind::Processing { file: file.clone() });
-        self.taking = Some(Taking { file, slot, by, message, from, task, cancel, cancels: Vec::new() });
+        self.taking = Some(Taking {
+            source,
+            file,
+            slot,
+            since: Timestamp::now(),
+            by,
+            message,
+            from,
+            task,
+            now,
+            cancel,
+            cancels: Vec::new(),
+        });
+    }
+
+    /// What an intake acts by, and where it stands then.
+    pub(super) fn hands(&self) -> (Hands<U>, watch::Receiver<Now>) {
+        let (sender, now) = watch::channel(Now::Processing);
+        let shared = &self.ground.shared;
+        (Hands { units: shared.units.clone(), turns: shared.turns.clone(), now: sender }, now)
+    }
+
+    /// The intake under way has come to another point.
+    pub(super) fn taking_went_on(&mut self) {
+        let Some(taking) = &mut self.taking else { return };
+        let now = taking.now.borrow_and_update().clone();
+        let slot = match &now {
+            Now::Processing => return,
+            Now::Waiting(slot) | Now::Building(slot, _) => slot.clone(),
+        };
+        taking.slot = Some(slot.clone());
+        if let Now::Building(slot, unit) = now {
+            self.event(EventKind::Building { slot, unit });
+        }
     }
 
     pub(super) fn dropped(&mut self, batch: inbox::Batch) {
@@ -104,10 +156,10 @@ impl<U: UnitControl> App<U> {
     }
 
     pub(super) async fn taken_in(&mut self, result: Result<Result<Published, Refused>, JoinError>) {
-        let Some(Taking { file, by, message, from, cancels, .. }) = self.taking.take() else { return };
+        let Some(Taking { file, slot, by, message, from, cancels, .. }) = self.taking.take() else { return };
         let result = result.unwrap_or_else(|error| {
             let fault = Fault::new(Code::Internal, format!("the intake of {file} was torn: {error}"));
-            Err(Refused { fault, later: true })
+            Err(Refused { later: true, ..Refused::from(fault) })
         });
         match &result {
             Ok(Published::New(record)) => {
@@ -123,7 +175,7 @@ impl<U: UnitControl> App<U> {
             Err(refused) => {
                 tracing::warn!(SLOTD_APP = self.name(), "{file}: {}", refused.fault);
                 let (file, fault) = (file.clone(), Box::new(refused.fault.clone()));
-                self.event(EventKind::Refused { file, phase: Phase::Processing, fault });
+                self.event(EventKind::Refused { file, phase: refused.phase, fault });
             }
         }
         for answer in cancels {
@@ -153,8 +205,27 @@ impl<U: UnitControl> App<U> {
                 let _ = answer.send(Ok(uploaded));
             }
             (Bearer::Caller(answer, ..), Err(refused)) => {
-                let _ = answer.send(Err(refused.fault.into()));
+                let _ = answer.send(Err(self.refusal(refused, slot.as_ref())));
             }
+            (Bearer::Nobody, Ok(_)) => self.choose(),
+            (Bearer::Nobody, Err(refused)) => self.not_built(&refused),
+            (Bearer::Asker(ask), Ok(_)) => Box::pin(self.asked(*ask)).await,
+            (Bearer::Asker(ask), Err(refused)) => ask.refuse(self.refusal(refused, slot.as_ref())),
+        }
+    }
+
+    /// What whoever brought an artifact, or waits for it, is told of its refusal.
+    fn refusal(&self, refused: Refused, slot: Option<&SlotName>) -> ApiError {
+        let app = self.name();
+        let next = match (&refused.log, slot, refused.phase) {
+            (Some(_), Some(slot), _) => Some(format!("slotctl logs {app} {slot} --build")),
+            (None, _, Phase::Building) if refused.fault.code != Code::Cancelled => Some(format!("slotctl check {app}")),
+            _ => None,
+        };
+        let error = ApiError::from(refused.fault);
+        match next {
+            Some(next) => error.next(next),
+            None => error,
         }
     }
 
@@ -232,10 +303,21 @@ impl<U: UnitControl> App<U> {
     }
 }
 
-/// The end of the intake under way; never, while there is none.
-pub(super) async fn end_of(taking: &mut Option<Taking>) -> Result<Result<Published, Refused>, JoinError> {
+/// What is heard of the intake under way.
+pub(super) enum News {
+    /// It has come to another point.
+    WentOn,
+    /// It is over.
+    Ended(Result<Result<Published, Refused>, JoinError>),
+}
+
+/// The next that is heard of the intake under way; nothing, while there is none.
+pub(super) async fn news_of(taking: &mut Option<Taking>) -> News {
     match taking {
-        Some(taking) => (&mut taking.task).await,
+        Some(Taking { task, now, .. }) => tokio::select! {
+            result = task => News::Ended(result),
+            Ok(()) = now.changed() => News::WentOn,
+        },
         None => std::future::pending().await,
     }
 }

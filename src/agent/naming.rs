@@ -6,7 +6,7 @@ use crate::model::release::Release;
 use crate::model::{Code, Digest, Fault, SlotRecord, Timestamp, Version};
 use crate::slots::{SlotError, Stored};
 
-use super::intake::{Job, Place, Refused, Source, refused};
+use super::intake::{Job, Place, Refused, Source};
 
 /// What an artifact says of its version before it is unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Named {
 pub fn named(place: &Place, job: &Job) -> Result<Named, Refused> {
     let pattern = &place.settings.inbox.pattern;
     let text = match &job.version {
-        Some(version) => return admitted(place, version.clone()).map(Named::As).map_err(refused),
+        Some(version) => return admitted(place, version.clone()).map(Named::As).map_err(Refused::from),
         None => pattern.version_in(&job.file),
     };
     let Some(text) = text else {
@@ -34,11 +34,10 @@ pub fn named(place: &Place, job: &Job) -> Result<Named, Refused> {
             return Ok(Named::Nothing);
         }
         let message = format!("{:?} is not of the form {}", job.file, pattern.as_str());
-        return Err(refused(Fault::new(Code::IngestMisnamed, message)));
+        return Err(Fault::new(Code::IngestMisnamed, message).into());
     };
-    let version =
-        text.parse().map_err(|error| refused(Fault::new(Code::ReleaseVersion, format!("{text:?}: {error}"))))?;
-    admitted(place, version).map(Named::As).map_err(refused)
+    let version = text.parse().map_err(|error| Fault::new(Code::ReleaseVersion, format!("{text:?}: {error}")))?;
+    admitted(place, version).map(Named::As).map_err(Refused::from)
 }
 
 /// Whether a dash and a number stand in it, as behind the name of whatever it is a release of.

@@ -134,6 +134,7 @@ fn view(settings: &Arc<AppSettings>, store: &Arc<SlotStore>) -> View {
     });
     View {
         waiting: waiting.collect(),
+        taking: None,
         settings: settings.clone(),
         store: store.clone(),
         orphaned: true,

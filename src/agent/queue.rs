@@ -40,6 +40,7 @@ impl<U: UnitControl> App<U> {
         {
             return;
         }
+        self.build_what_is_set();
         let chosen = match self.next_by_itself() {
             Ok(Some(chosen)) => chosen,
             Ok(None) => return,

@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::agent::directory::Directory;
-    use crate::agent::shared::{Events, intakes};
+    use crate::agent::shared::{Events, Turns};
     use crate::history::History;
     use crate::units::fake::FakeUnits;
 
@@ -249,7 +249,7 @@ mod tests {
             history: History::open(base.path().join("history.db")),
             worker: "/nonexistent".into(),
             events: Events::new(),
-            intakes: intakes(),
+            turns: Turns::default(),
             run_dir: base.path().into(),
             state_dir: base.path().into(),
             directory: Directory::new(),

@@ -67,8 +67,9 @@ impl<U: UnitControl> App<U> {
             return Ok(Accepted::Unchanged { current: side.slot });
         }
         let note = message.unwrap_or_else(|| format!("{instances} of {unit}"));
-        let env = self.ground.store.record(&side.slot).map_err(|error| error.fault())?.env;
-        let slot = self.ground.store.redeploy(&side.slot, Inputs { env, units }, &caller.name, Some(note.clone()));
+        let record = self.ground.store.record(&side.slot).map_err(|error| error.fault())?;
+        let inputs = Inputs { units, ..record.inputs() };
+        let slot = self.ground.store.redeploy(&side.slot, inputs, &caller.name, Some(note.clone()));
         let slot = slot.map_err(|error| error.fault())?;
         self.accept(Kind::Deploy, slot, caller, Some(note), Otherwise::default(), Ahead::Nothing).await
     }

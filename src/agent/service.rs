@@ -9,10 +9,10 @@ use tokio::sync::{broadcast, oneshot};
 use crate::artifact::Reserve;
 use crate::artifact::limits::look_for_room;
 use crate::control::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
-    FreezeRequest, Frozen, PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem,
-    RedeployRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting,
-    SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, BuildLog, DaemonStatus, DeployedStaged, DiffQuery, Difference,
+    Event, FreezeRequest, Frozen, PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned,
+    QuarantineItem, RedeployRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest,
+    Setting, SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 use crate::control::service::{Caller, Service};
 use crate::durable;
@@ -23,7 +23,8 @@ use crate::model::{AppName, Code, DeploymentId, Fault, Layout, Report, SlotName,
 use crate::slots::{Entry, Links, SlotStore, Stored, freeze_all, frozen_all, unfreeze_all};
 use crate::units::UnitControl;
 
-use super::ask::{Answer, AppHandle, Ask, View};
+use super::ask::{Answer, AppHandle, Ask, Taken, View};
+use super::build::Now;
 use super::deploy::side_of;
 use super::events::past;
 use super::foresee::{PAST, foreseen};
@@ -89,7 +90,15 @@ impl<U: UnitControl> Service for Registry<U> {
             let info = info(&view, entry, &links);
             SlotInfo { waits: waits(&info.slot).map(|item| item.reason.clone()), ..info }
         };
-        Ok(entries.iter().map(shown).collect())
+        // One that was refused before is shown as it is now.
+        let is_slot = |taken: &SlotInfo| {
+            entries.iter().any(|entry| entry.name == taken.slot && matches!(entry.stored, Stored::Slot(_)))
+        };
+        let taken = view.taking.as_ref().and_then(Taken::info).filter(|taken| !is_slot(taken));
+        let there =
+            entries.iter().filter(|entry| taken.as_ref().is_none_or(|taken| taken.slot != entry.name)).map(shown);
+        let there: Vec<SlotInfo> = there.collect();
+        Ok(taken.into_iter().chain(there).collect())
     }
 
     async fn slot(&self, app: &AppName, slot: &SlotName) -> Result<SlotDetail, ApiError> {
@@ -291,6 +300,23 @@ impl<U: UnitControl> Service for Registry<U> {
 
     fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.listen()
+    }
+
+    async fn build_log(&self, app: &AppName, slot: &SlotName) -> Result<BuildLog, ApiError> {
+        let view = self.view(app).await?;
+        let running = match view.taking.map(|taken| taken.now) {
+            Some(Now::Building(building, unit)) if building == *slot => Some(unit),
+            _ => None,
+        };
+        let log = view.store.build_log(slot).map_err(|error| error.fault())?;
+        if running.is_none() && log.is_none() {
+            let message = match view.store.slot(slot) {
+                Some(_) => format!("{slot} wasn't built: it is as it came"),
+                None => format!("{app} has no slot {slot}"),
+            };
+            return Err(ApiError::new(Code::UnknownSlot, message).next(format!("slotctl list {app}")));
+        }
+        Ok(BuildLog { slot: slot.clone(), running, log })
     }
 
     async fn units(&self, app: &AppName, slot: Option<&SlotName>) -> Result<Vec<String>, ApiError> {

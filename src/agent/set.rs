@@ -51,11 +51,16 @@ impl<U: UnitControl> App<U> {
         match (was_automatic, is_automatic) {
             // Elsewhere it goes live by itself as soon as that is allowed.
             (false, true) if !waits.is_empty() && self.check_idle().is_ok() && !self.rests() => {
+                // It is built first, and goes live by itself then.
+                if self.unbuilt(caller, message.clone()).await?.is_some() {
+                    self.choose();
+                    return Ok(answer);
+                }
                 let request = RedeployRequest { message, without_dependencies: true, ..Default::default() };
                 answer.deployment = id_of(self.deploy_staged(request, caller).await?.accepted);
             }
             (true, false) => self.leave_what_comes_by_itself(&format!("set to be deployed by hand by {}", caller.name)),
-            (_, true) if class == Class::NewSlot => {
+            (_, true) if matches!(class, Class::NewSlot | Class::NewTree) => {
                 if let Some(current) = self.ground.current() {
                     self.choose_for(
                         &caller.name,

@@ -108,23 +108,24 @@ pub(super) async fn statuses<U: UnitControl>(
     Ok(statuses)
 }
 
-/// The units whose files aren't those that the live slot was started by.
+/// The units whose files aren't those that the live slot was started by, or built by.
 async fn changed_units<U: UnitControl>(
     store: &SlotStore,
     units: &U,
     current: &SlotName,
 ) -> Result<Vec<UnitChange>, Fault> {
     let used = store.used(current).unwrap_or_default();
+    let record = record(store, current)?;
+    let mut seen: Vec<_> = record.units.iter().map(|count| (&count.name, used.units.get(&count.name))).collect();
+    seen.extend(record.build.as_ref().map(|built| (&built.inputs.unit, Some(&built.text))));
     let mut changed = Vec::new();
-    for (count, status) in record(store, current)?.units.iter().zip(statuses(store, units, current).await?) {
-        let before = used.units.get(&count.name);
+    for (template, before) in seen {
+        let status = units.status(&template.unit(&current.instance(1))).await;
+        let status = status.map_err(|error| Fault::new(Code::UnitControl, error.to_string()))?;
         let is_other = before.is_some_and(|before| unit_digest(&status.files).as_ref() != Some(before));
         if is_other || status.need_reload {
-            changed.push(UnitChange {
-                unit: count.name.to_string(),
-                changed: is_other,
-                need_reload: status.need_reload,
-            });
+            let unit = template.to_string();
+            changed.push(UnitChange { unit, changed: is_other, need_reload: status.need_reload });
         }
     }
     Ok(changed)

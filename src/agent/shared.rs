@@ -18,6 +18,9 @@ const EVENTS_KEPT: usize = 1024;
 /// Artifacts unpacked at once, over all apps: unpacking is bound by one core and the disk.
 const INTAKES_AT_ONCE: usize = 2;
 
+/// Builds at once, over all apps: each may take all the cores that its slice leaves it.
+const BUILDS_AT_ONCE: usize = 2;
+
 /// What the tasks of all apps share.
 #[derive(Clone)]
 pub struct Shared<U> {
@@ -29,8 +32,8 @@ pub struct Shared<U> {
     pub worker: PathBuf,
     /// What happens, for whoever listens.
     pub events: Events,
-    /// Turns for unpacking.
-    pub intakes: Arc<Semaphore>,
+    /// Turns for unpacking, and for builds.
+    pub turns: Turns,
     /// The tmpfs folder with hold marks.
     pub run_dir: PathBuf,
     /// Where slots and inboxes lie.
@@ -79,7 +82,18 @@ impl Default for Events {
     }
 }
 
-/// Turns for unpacking, for all apps together.
-pub fn intakes() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(INTAKES_AT_ONCE))
+/// Turns for what is done to few artifacts at a time, over all apps.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    /// To be unpacked.
+    pub intakes: Arc<Semaphore>,
+    /// To be built.
+    pub builds: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let of = |turns| Arc::new(Semaphore::new(turns));
+        Turns { intakes: of(INTAKES_AT_ONCE), builds: of(BUILDS_AT_ONCE) }
+    }
 }

@@ -19,13 +19,14 @@ use crate::durable::{read_json, write_json};
 use crate::model::deployment::{Kind, Otherwise};
 use crate::model::setting::{Inputs, Said, Used};
 use crate::model::slot::SlotRecord;
-use crate::model::{Class, Code, Fault, SlotName, Timestamp};
+use crate::model::{Class, Code, Digest, Fault, SlotName, Timestamp};
 use crate::slots::{SlotStore, Stored};
 use crate::units::UnitControl;
 
 use super::ahead::Ahead;
 use super::app::App;
 use super::choose;
+use super::intake::{Job, Source};
 use super::verbs::Verb;
 
 /// `staged.json`.
@@ -104,8 +105,10 @@ impl<U: UnitControl> App<U> {
         }
         let Some(current) = self.ground.current() else { return Ok(waits) };
         let inputs = keys::inputs(&self.ground.settings);
+        let mut changes = changes_since(&self.ground.settings, &self.ground.store, &current, &inputs)?;
+        changes.extend(self.build_change(&current)?);
         let chosen = Chosen::read(&self.ground.store.layout().chosen()).unwrap_or_default();
-        for change in changes_since(&self.ground.settings, &self.ground.store, &current, &inputs)? {
+        for change in changes {
             let said = match self.ground.settings.origins.get(&change.key) {
                 Some(Origin::Verb) => chosen.said(&change.key).cloned(),
                 _ => None,
@@ -127,15 +130,27 @@ impl<U: UnitControl> App<U> {
 
     /// The slot that goes live by itself now, if one does: a release, or what is live with what is set otherwise since.
     pub(super) fn next_by_itself(&self) -> Result<Option<SlotName>, Fault> {
+        let Some((of, message)) = self.of_itself()? else { return Ok(None) };
+        let current = self.ground.current();
+        let is_release = message.is_none();
+        match self.configured(&of, None, "automatic", message)? {
+            // That is seen to by `build_what_is_set`; then it is chosen.
+            Configured::Unbuilt(_) => Ok(None),
+            Configured::Slot(slot) => {
+                Ok(self.unless_quarantined(slot).filter(|slot| is_release || current.as_ref() != Some(slot)))
+            }
+        }
+    }
+
+    /// Of which slot what goes live by itself is made, if anything does; for a changed setting with its message.
+    pub(super) fn of_itself(&self) -> Result<Option<(SlotName, Option<String>)>, Fault> {
         if let Some(release) = self.automatic()? {
-            return self.configured(&release, "automatic", None).map(|slot| self.unless_quarantined(slot));
+            return Ok(Some((release, None)));
         }
         if self.rests() || self.ground.settings.deploy != DeployMode::Automatic || !self.inputs_are_new()? {
             return Ok(None);
         }
-        let Some(current) = self.ground.current() else { return Ok(None) };
-        let slot = self.configured(&current, "automatic", Some("changed settings".to_owned()))?;
-        Ok(self.unless_quarantined(slot).filter(|slot| *slot != current))
+        Ok(self.ground.current().map(|current| (current, Some("changed settings".to_owned()))))
     }
 
     /// Whether nothing goes live by itself, whatever there is.
@@ -154,20 +169,64 @@ impl<U: UnitControl> App<U> {
         Ok(known.is_some_and(|known| known != keys::inputs(&self.ground.settings)))
     }
 
-    /// The slot of the same release as `of` with what is set now: `of` itself, one that is there, or a new one.
-    pub(super) fn configured(&self, of: &SlotName, by: &str, message: Option<String>) -> Result<SlotName, Fault> {
+    /// The slot of the same release as `of` with what is set now: `of` itself, one that is there, or a new one. Where its
+    /// tree has to be built anew, what would build it.
+    ///
+    /// `text`: of what files the build's unit is now, where that counts. By itself nothing is built anew for them: an upgrade
+    /// of some package may bring a drop-in.
+    pub(super) fn configured(
+        &self,
+        of: &SlotName,
+        text: Option<&Digest>,
+        by: &str,
+        message: Option<String>,
+    ) -> Result<Configured, Fault> {
         let store = &self.ground.store;
         let inputs = keys::inputs(&self.ground.settings);
         let record = store.record(of).map_err(|error| error.fault())?;
-        if record.inputs() == inputs {
-            return Ok(of.clone());
+        let built_so = |record: &SlotRecord| match (&record.build, text) {
+            (Some(built), Some(text)) => built.text == *text,
+            _ => true,
+        };
+        if record.inputs() == inputs && built_so(&record) {
+            return Ok(Configured::Slot(of.clone()));
         }
         let slots = store.slots().map_err(|error| error.fault())?;
         let same = slots.into_iter().filter(|entry| entry.name.version == of.version);
-        let made = same.filter(|entry| matches!(&entry.stored, Stored::Slot(record) if record.inputs() == inputs));
-        match made.map(|entry| entry.name).max_by_key(|name| name.redeployment) {
-            Some(slot) => Ok(slot),
-            None => store.redeploy(of, inputs, by, message).map_err(|error| error.fault()),
+        let made = same.filter(
+            |entry| matches!(&entry.stored, Stored::Slot(record) if record.inputs() == inputs && built_so(record)),
+        );
+        if let Some(slot) = made.map(|entry| entry.name).max_by_key(|name| name.redeployment) {
+            return Ok(Configured::Slot(slot));
+        }
+        if record.inputs().build == inputs.build && built_so(&record) {
+            return store.redeploy(of, inputs, by, message).map(Configured::Slot).map_err(|error| error.fault());
+        }
+        let (source, by) = (Source::Kept(of.clone()), by.to_owned());
+        let (file, version) = (record.origin.file, Some(of.version.clone()));
+        Ok(Configured::Unbuilt(Job { source, file, version, sha256: None, by, message }))
+    }
+
+    /// What has to be built before all that is staged can be brought together.
+    pub(super) async fn unbuilt(&mut self, caller: &Caller, message: Option<String>) -> Result<Option<Job>, ApiError> {
+        self.check_settings()?;
+        self.look_at_build().await;
+        let release = self.releases()?.into_iter().next();
+        let Some(of) = release.or_else(|| self.ground.current()) else { return Ok(None) };
+        match self.configured(&of, self.build_text.as_ref(), &caller.name, message)? {
+            Configured::Unbuilt(job) => Ok(Some(job)),
+            Configured::Slot(_) => Ok(None),
+        }
+    }
+
+    /// That slot, which is built by now.
+    fn built(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, ApiError> {
+        match self.configured(of, self.build_text.as_ref(), &caller.name, message)? {
+            Configured::Slot(slot) => Ok(slot),
+            Configured::Unbuilt(_) => {
+                let message = format!("what builds {of} has changed while it was built");
+                Err(ApiError::new(Code::RequestBusy, message).next(format!("slotctl staged {}", self.name())))
+            }
         }
     }
 
@@ -190,7 +249,7 @@ impl<U: UnitControl> App<U> {
         self.check_freeze(None)?;
         let release = self.releases()?.into_iter().next();
         let Some(of) = release.or_else(|| current.clone()) else { return Err(self.nothing_is_live()) };
-        let mut slot = self.configured(&of, &caller.name, message.clone())?;
+        let mut slot = self.built(&of, caller, message.clone())?;
         if current.as_ref() == Some(&slot) {
             slot = self.again(&slot, caller, message.clone())?;
         }
@@ -206,7 +265,7 @@ impl<U: UnitControl> App<U> {
         self.check_settings()?;
         let release = self.releases()?.into_iter().next();
         let of = release.or_else(|| self.ground.current()).ok_or_else(|| self.nothing_is_live())?;
-        Ok(self.configured(&of, &caller.name, None)?)
+        self.built(&of, caller, None)
     }
 
     /// Deploys what is live once more, as it is: another slot of the same files, environment and units.
@@ -233,6 +292,14 @@ impl<U: UnitControl> App<U> {
         ApiError::new(Code::NothingToGoBackTo, format!("nothing of {app} is live, and nothing is staged"))
             .next(format!("slotctl deploy {app}-VERSION.tar.zst --app {app}"))
     }
+}
+
+/// A slot, or what would make it.
+pub(super) enum Configured {
+    /// It is there.
+    Slot(SlotName),
+    /// Its tree has to be built first.
+    Unbuilt(Job),
 }
 
 /// In what a slot with these inputs, brought live by these settings, would differ from what `slot` has, or from what the

@@ -22,7 +22,7 @@ use super::ask::{AppHandle, Ask, View};
 use super::deploy::{Ground, Wanted, Word, new_report};
 use super::directory::Directory;
 use super::queue::Brought;
-use super::shared::{Events, Shared, intakes};
+use super::shared::{Events, Shared, Turns};
 use crate::control::api::{Accepted, ActivateRequest, ApiError, Event, EventKind, Pruned, UploadQuery, Uploaded};
 use crate::control::service::Caller;
 use crate::deployment::intent::{Intent, IntentFile};
@@ -43,7 +43,7 @@ fn ground(site: &Site) -> Ground<FakeUnits> {
         history: History::open(site.base.path().join("history.db")),
         worker: PathBuf::from("/nonexistent/worker"),
         events: Events::new(),
-        intakes: intakes(),
+        turns: Turns::default(),
         run_dir: site.base.path().join("run"),
         state_dir: site.base.path().join("state"),
         directory: Directory::new(),

@@ -8,6 +8,7 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
+use super::intake_queue::Taking;
 use super::orphan;
 use super::retry::{self, Retry};
 
@@ -32,6 +33,7 @@ impl<U: UnitControl> App<U> {
             last: self.last.clone(),
             crash_loop: self.live.looping.clone(),
             waiting: self.waiting(),
+            taking: self.taking.as_ref().map(Taking::taken),
             refused: self.refused(),
             fault: self.fault.clone(),
             problem: self.inbox.problem().cloned(),
@@ -46,7 +48,7 @@ impl<U: UnitControl> App<U> {
         let unsigned = "accepts unsigned artifacts from whoever can write to its inbox".to_owned();
         let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
         let faults = self.unkept.iter().chain(&self.unread).map(ToString::to_string);
-        let notes = self.teller.notes().into_iter().chain(self.stray_notes());
+        let notes = self.teller.notes().into_iter().chain(self.stray_notes()).chain(self.build_notes());
         std::iter::once(unsigned).chain(faults).chain(notes).collect()
     }
 
@@ -54,7 +56,7 @@ impl<U: UnitControl> App<U> {
     fn waiting(&self) -> Vec<WaitingItem> {
         let item = |what: &str, reason: String| WaitingItem { what: what.to_owned(), reason };
         let files = self.inbox.waiting().iter().map(|(what, reason)| item(what, reason.clone()));
-        let taking = self.taking.iter().map(|taking| item(&taking.file, "is checked and unpacked".into()));
+        let taking = self.taking.iter().map(|taking| item(&taking.file, taking.doing()));
         let turns = self.intake.iter().enumerate();
         let turns = turns.map(|(place, intake)| item(&intake.job.file, format!("queued at place {}", place + 1)));
         let queued = self.queued.iter().map(|wanted| {

@@ -48,8 +48,17 @@ pub struct Options {
     pub format: Format,
     /// What is left out.
     pub leave_out: LeaveOut,
-    /// The time of every entry, in seconds since 1970: what `SOURCE_DATE_EPOCH` says, or [`DEFAULT_MTIME`].
-    pub mtime: u64,
+    /// The time of every entry.
+    pub mtime: Mtime,
+}
+
+/// The times of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mtime {
+    /// The same for all, in seconds since 1970: what `SOURCE_DATE_EPOCH` says, or [`DEFAULT_MTIME`].
+    All(u64),
+    /// Those that they have: what a build makes may go by them (Python's compiled modules do).
+    Kept,
 }
 
 /// What was packed.
@@ -97,6 +106,7 @@ pub fn source_date_epoch(value: &str) -> Option<u64> {
 /// An entry of the folder.
 struct Found {
     path: EntryPath,
+    mtime: u64,
     kind: Kind,
 }
 
@@ -112,12 +122,15 @@ impl Found {
         tar: &mut tar::Builder<W>,
         top: &OwnedFd,
         dir: &Path,
-        mtime: u64,
+        mtime: Mtime,
     ) -> Result<(), ArtifactError> {
         let mut header = tar::Header::new_gnu();
         header.set_uid(0);
         header.set_gid(0);
-        header.set_mtime(mtime);
+        header.set_mtime(match mtime {
+            Mtime::All(mtime) => mtime,
+            Mtime::Kept => self.mtime,
+        });
         header.set_size(0);
         let full = dir.join(self.path.as_str());
         let write = ArtifactError::io("pack", &full);
@@ -242,7 +255,9 @@ impl<'a> Survey<'a> {
             _ => None,
         };
         let prefix = path.as_str().to_owned();
-        self.found.push(Found { path, kind });
+        // What was made before 1970 has no time in an archive.
+        let mtime = u64::try_from(stat.st_mtime).unwrap_or_default();
+        self.found.push(Found { path, mtime, kind });
         inner.map_or(Ok(()), |inner| self.folder(&inner, &prefix))
     }
 

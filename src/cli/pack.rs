@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::artifact::pack::{DEFAULT_MTIME, LeaveOut, Options, Packed, pack, source_date_epoch};
+use crate::artifact::pack::{DEFAULT_MTIME, LeaveOut, Mtime, Options, Packed, pack, source_date_epoch};
 use crate::artifact::{Format, checksum};
 use crate::control::api::ApiError;
 use crate::model::{Code, Digest, Exit};
@@ -67,7 +67,7 @@ fn make(args: &Args) -> Result<Made, ApiError> {
         }
         _ => failed(Code::FsIo, &file, &error),
     })?;
-    let options = Options { format, leave_out: LeaveOut::Ignored, mtime: mtime()? };
+    let options = Options { format, leave_out: LeaveOut::Ignored, mtime: Mtime::All(mtime()?) };
     let packed = written(&dir, to, options, &file);
     if packed.is_err() {
         // What isn't whole must not be taken for an artifact; that it failed is told either way.

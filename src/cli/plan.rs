@@ -164,6 +164,8 @@ fn lines_of_data(planned: &Planned) -> Vec<String> {
 
 fn hook_text(at: HookPoint) -> &'static str {
     match at {
+        // It is over before there is anything to plan.
+        HookPoint::Build => "build: before the release became a slot",
         HookPoint::Preflight => "preflight: before anything is touched; if it fails, nothing is",
         HookPoint::Deploy => "deploy: once, before the first new instance starts; if it fails, slotd goes back",
         HookPoint::Snapshot => "snapshot: once, when the old slot has stopped; if it fails, slotd goes back",

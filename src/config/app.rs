@@ -12,6 +12,7 @@ use crate::model::{AppName, Hooks, Outcome, Retention, Template, UnitName, Versi
 use super::origins::Origins;
 use super::pattern::Pattern;
 
+pub use super::build::Build;
 pub use super::traffic::{Accept, Ports, Route, Soak, Strategy, SwitchMode};
 
 /// One app.
@@ -46,6 +47,8 @@ pub struct AppSettings {
     pub soak: Soak,
     /// What is run for a candidate at which point of its deployment.
     pub hooks: Hooks,
+    /// What a build gets beside the artifact.
+    pub build: Build,
     /// Which slots are kept beside `current` and `fallback`.
     pub retention: Retention,
     /// The environment of a slot; a change holds for slots that are published from then on.

@@ -11,7 +11,7 @@ use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::origins::Origins;
 use super::pattern::Pattern;
-use super::{depends, hooks, outside, probe, route, sections};
+use super::{build, depends, hooks, outside, probe, route, sections};
 
 /// Most units of one app.
 const MAX_UNITS: usize = 16;
@@ -29,9 +29,8 @@ const RESERVED_ENV: [&str; 4] = ["PORT", "HEALTH_SOCKET", "NOTIFY_SOCKET", "INVO
 const RESERVED_ENV_PREFIXES: [&str; 2] = ["SLOTD_", "LISTEN_"];
 
 /// Features that the design has and this version hasn't, and what holds instead.
-const LATER: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 3] = [
     ("require_signature", "artifacts are accepted unsigned; a `.sha256` beside one is checked"),
-    ("build", "artifacts are taken as they are"),
     ("task", "start the unit with systemctl"),
     ("dedup", "trees are shared by slots of the same bytes only"),
 ];
@@ -81,6 +80,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
     let route = route::route(top);
     let outside = outside::read(top).or_else(|| outside::assumed(&route, first));
     let hooks = hooks::read(top, &units);
+    let build = build::read(top, &hooks);
     let wish = Wish { route: &route, strategy: &strategy, units: &units, probes: first, soak: &soak };
     for refusal in wish.refusals() {
         let soak = top.section("soak");
@@ -106,6 +106,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         proof: sections::proof(top, defaults.proof),
         soak,
         hooks,
+        build,
         retention: sections::retention(top, defaults.retention),
         env: env(top),
         crash_loop: sections::crash_loop(top, defaults.crash_loop),
@@ -197,7 +198,8 @@ fn probe_unit(section: &Section<'_>, units: &[Unit]) -> Option<Template> {
     found.map(|unit| unit.name.clone())
 }
 
-fn env(top: &Section<'_>) -> BTreeMap<String, String> {
+/// The `env` of a section.
+pub(super) fn env(top: &Section<'_>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let Some(section) = top.section("env") else { return env };
     for (name, value) in section.texts() {

@@ -284,7 +284,11 @@ impl<'a> Section<'a> {
     /// A section below this one; `None` if it isn't there.
     pub(super) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let value = self.value(key)?;
-        self.section_in(key, value, format!("[{key}]"))
+        let name = match self.name.strip_suffix(']') {
+            Some(outer) => format!("{outer}.{key}]"),
+            None => format!("[{key}]"),
+        };
+        self.section_in(key, value, name)
     }
 
     /// The sections of a list (`[[unit]]`), in their order.

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::model::Class;
-use crate::model::setting::Inputs;
+use crate::model::setting::{BuildInputs, Inputs};
 use crate::model::slot::UnitCount;
+use crate::model::{Class, HookPoint};
 
 use super::app::AppSettings;
 
@@ -23,9 +23,19 @@ pub struct Entry {
 /// What all that is said of the environment begins with.
 pub const ENV: &str = "env.";
 
+/// What all that is said of a build's environment begins with.
+const BUILD_ENV: &str = "build.env.";
+
+/// Of what files the unit of a build is: what systemd says, and no setting.
+pub const BUILD_UNIT: &str = "build.unit";
+
+/// What builds a tree.
+const BUILD_HOOK: &str = "hooks.build";
+
 /// From when on another value of `key` holds.
 pub fn class_of(key: &str) -> Class {
-    const AT_ONCE: [&str; 9] = [
+    const AT_ONCE: [&str; 10] = [
+        "build",
         "deploy",
         "require_version",
         "on_result",
@@ -38,6 +48,7 @@ pub fn class_of(key: &str) -> Class {
     ];
     let section = key.split('.').next().unwrap_or_default();
     match section {
+        _ if key == BUILD_HOOK || key == BUILD_UNIT || key.starts_with(BUILD_ENV.trim_end_matches('.')) => Class::NewTree,
         "env" => Class::NewSlot,
         "unit" if !key.ends_with(".overlap") => Class::NewSlot,
         section if AT_ONCE.contains(&section) => Class::AtOnce,
@@ -47,13 +58,15 @@ pub fn class_of(key: &str) -> Class {
 
 /// Whether only those who may operate are shown the value.
 pub fn is_secret(key: &str) -> bool {
-    key.starts_with(ENV)
+    key.starts_with(ENV) || key.starts_with(BUILD_ENV)
 }
 
 /// What a slot gets of them.
 pub fn inputs(settings: &AppSettings) -> Inputs {
     let count = |unit: &super::app::Unit| UnitCount { name: unit.name.clone(), instances: unit.instances };
-    Inputs { env: settings.env.clone(), units: settings.units.iter().map(count).collect() }
+    let build = settings.hooks.at(HookPoint::Build);
+    let build = build.map(|unit| BuildInputs { unit: unit.clone(), env: settings.build.env.clone() });
+    Inputs { env: settings.env.clone(), units: settings.units.iter().map(count).collect(), build }
 }
 
 /// What a slot has got of them.
@@ -61,7 +74,12 @@ pub fn of_inputs(inputs: &Inputs) -> Vec<Entry> {
     let env = inputs.env.iter().map(|(name, value)| (format!("{ENV}{name}"), Value::from(value.as_str())));
     let count = |unit: &UnitCount| (format!("unit.{}.instances", unit.name), Value::from(unit.instances));
     let units = inputs.units.iter().map(count);
-    env.chain(units).map(|(key, value)| Entry { key, value: in_line(&value) }).collect()
+    let build = inputs.build.iter().flat_map(|build| {
+        let hook = (BUILD_HOOK.to_owned(), Value::from(build.unit.as_str()));
+        let env = build.env.iter().map(|(name, value)| (format!("{BUILD_ENV}{name}"), Value::from(value.as_str())));
+        std::iter::once(hook).chain(env)
+    });
+    env.chain(units).chain(build).map(|(key, value)| Entry { key, value: in_line(&value) }).collect()
 }
 
 /// All settings that say something, by key.
@@ -101,6 +119,12 @@ pub fn entries(settings: &AppSettings) -> Vec<Entry> {
                         }
                         (key, value) => add(&mut entries, &format!("route.{key}"), value),
                     }
+                }
+            }
+            ("build", Value::Object(keys)) => {
+                add(&mut entries, "build.network", &keys["network"]);
+                for (key, value) in keys["env"].as_object().into_iter().flatten() {
+                    add(&mut entries, &format!("{BUILD_ENV}{key}"), value);
                 }
             }
             (section, Value::Object(keys)) => {
@@ -188,5 +212,10 @@ mod tests {
         assert_eq!(class_of("unit.web@.overlap"), Class::NextDeployment);
         assert_eq!(class_of("unit.web@.instances"), Class::NewSlot);
         assert_eq!(class_of("env.LOG_LEVEL"), Class::NewSlot);
+        assert_eq!(class_of("hooks.deploy"), Class::NextDeployment);
+        assert_eq!(class_of("hooks.build"), Class::NewTree);
+        assert_eq!(class_of("build.env.TOKEN"), Class::NewTree);
+        assert_eq!(class_of("build.network"), Class::AtOnce);
+        assert!(is_secret("build.env.TOKEN") && !is_secret("build.network"));
     }
 }

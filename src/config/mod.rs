@@ -8,6 +8,7 @@
 
 pub mod app;
 mod app_file;
+mod build;
 pub mod chosen;
 pub mod contract;
 pub mod daemon;

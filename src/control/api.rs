@@ -7,7 +7,8 @@ use crate::model::evidence::Fault;
 use crate::model::release::Provenance;
 use crate::model::slot::{Pin, Quarantine, SlotRecord, SlotState, UnitCount};
 use crate::model::{
-    AppName, AppState, Code, DeploymentId, Digest, Freeze, Migration, SlotName, StrategyName, Timestamp, Version,
+    AppName, AppState, Code, DeploymentId, Digest, Freeze, Migration, SlotName, StrategyName, Timestamp, UnitName,
+    Version,
 };
 
 mod accepted;
@@ -188,6 +189,17 @@ pub struct SlotDetail {
     pub files: Option<u64>,
     /// Where the tree lies.
     pub tree_path: Option<String>,
+}
+
+/// `GET /v1/apps/APP/slots/SLOT/build`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildLog {
+    /// The slot, or what is to become one.
+    pub slot: SlotName,
+    /// The unit that builds it now, whose journal has what it says; `None`: the build is over.
+    pub running: Option<UnitName>,
+    /// What the build said, a line each, with times.
+    pub log: Option<String>,
 }
 
 /// Query of `POST /v1/apps/APP/artifacts?file=…`, whose body is the artifact.

@@ -9,10 +9,10 @@ use crate::model::deployment::{Report, Say};
 use crate::model::{AppName, DeploymentId, SlotName};
 
 use super::api::{
-    Accepted, ActivateRequest, ApiError, AppStatus, DaemonStatus, DeployedStaged, DiffQuery, Difference, Event,
-    FreezeRequest, Frozen, PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned, QuarantineItem,
-    RedeployRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest, Setting,
-    SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
+    Accepted, ActivateRequest, ApiError, AppStatus, BuildLog, DaemonStatus, DeployedStaged, DiffQuery, Difference,
+    Event, FreezeRequest, Frozen, PastEvent, PinRequest, Pinned, PlanQuery, Planned, PruneQuery, Pruned,
+    QuarantineItem, RedeployRequest, RetryRequest, RollbackRequest, SayRequest, ScaleRequest, SetAnswer, SetRequest,
+    Setting, SlotDetail, SlotInfo, Staged, UnpinRequest, UploadQuery, Uploaded,
 };
 
 /// Who asks, by the peer credentials of the connection; never by a PID.
@@ -177,6 +177,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn past_events(&self, app: &AppName, limit: u32) -> impl Future<Output = Result<Vec<PastEvent>, ApiError>> + Send;
     /// Events from now on. A receiver that lags is told so and asks for the state again.
     fn events(&self) -> broadcast::Receiver<Event>;
+    /// What the build of a slot said, or says.
+    fn build_log(&self, app: &AppName, slot: &SlotName) -> impl Future<Output = Result<BuildLog, ApiError>> + Send;
     /// The units of a slot, or the app's own and the live slot's, for `logs`: names and shell patterns
     /// (`web@1.4.2.service`, `web@1.4.2@*.service`) as `journalctl --unit` takes them.
     fn units(

@@ -5,7 +5,8 @@ use axum::extract::{Extension, State};
 
 use crate::model::{AppName, SlotName};
 
-use super::api::{PlanQuery, Planned, SlotDetail, SlotInfo, UnitsQuery};
+use super::access::Right;
+use super::api::{BuildLog, PlanQuery, Planned, SlotDetail, SlotInfo, UnitsQuery};
 use super::peer::Peer;
 use super::service::Service;
 use super::table::Shared;
@@ -20,13 +21,27 @@ pub async fn list<S: Service>(
     shared.service.slots(&app).await.map(Json)
 }
 
-/// `GET /v1/apps/APP/slots/SLOT`.
+/// `GET /v1/apps/APP/slots/SLOT`. Environments are shown to those who may operate.
 pub async fn inspect<S: Service>(
     State(shared): State<Shared<S>>,
+    Extension(peer): Extension<Peer>,
     Named((app, slot)): Named<(AppName, SlotName)>,
     _: Asked<NoKeys>,
 ) -> Answer<SlotDetail> {
-    shared.service.slot(&app, &slot).await.map(Json)
+    let mut detail = shared.service.slot(&app, &slot).await?;
+    if let Some(record) = detail.record.as_mut().filter(|_| peer.need(Right::Operate).is_err()) {
+        record.hide();
+    }
+    Ok(Json(detail))
+}
+
+/// `GET /v1/apps/APP/slots/SLOT/build`.
+pub async fn build<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named((app, slot)): Named<(AppName, SlotName)>,
+    _: Asked<NoKeys>,
+) -> Answer<BuildLog> {
+    shared.service.build_log(&app, &slot).await.map(Json)
 }
 
 /// `GET /v1/apps/APP/plan/SLOT?strategy=NAME`.

@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::agent::directory::Directory;
 use crate::agent::registry::Registry;
-use crate::agent::shared::{Events, Shared, intakes};
+use crate::agent::shared::{Events, Shared, Turns};
 use crate::artifact::worker;
 use crate::config::{DaemonSettings, load_apps, load_daemon};
 use crate::control;
@@ -113,7 +113,7 @@ async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result
         history: History::open(&settings.history),
         worker: args.worker.clone(),
         events: Events::new(),
-        intakes: intakes(),
+        turns: Turns::default(),
         run_dir: settings.run_dir.clone(),
         state_dir: settings.state_dir.clone(),
         directory: Directory::new(),

@@ -187,7 +187,7 @@ fn waiting(in_force: &DaemonSettings, read: &DaemonSettings) -> Vec<(String, Fau
 mod tests {
     use super::*;
     use crate::agent::directory::Directory;
-    use crate::agent::shared::{Events, Shared, intakes};
+    use crate::agent::shared::{Events, Shared, Turns};
     use crate::config::daemon::LogLevel;
     use crate::history::History;
     use crate::inbox::WatchHub;
@@ -200,7 +200,7 @@ mod tests {
             history: History::open(folder.join("history.db")),
             worker: "/nonexistent".into(),
             events: Events::new(),
-            intakes: intakes(),
+            turns: Turns::default(),
             run_dir: folder.into(),
             state_dir: folder.into(),
             directory: Directory::new(),

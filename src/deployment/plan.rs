@@ -82,6 +82,7 @@ impl Plan {
         }
         let beside = |batch: &Batch| batch.shift || batch.stop_first.is_empty();
         let runs = |point| match point {
+            HookPoint::Build => false,
             HookPoint::Preflight | HookPoint::Deploy | HookPoint::PostDeploy => brings,
             HookPoint::Snapshot | HookPoint::Restore => breaking,
         };

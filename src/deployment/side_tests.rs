@@ -164,6 +164,7 @@ fn twice_is_once() {
 /// How often the hook at this point may still begin from `stage` on.
 fn may_begin(stage: &Stage, point: HookPoint) -> usize {
     let may = match point {
+        HookPoint::Build => false,
         HookPoint::Preflight => *stage == Stage::Preparing,
         HookPoint::Deploy if matches!(stage, Stage::Hooking { point: HookPoint::Snapshot, .. }) => true,
         HookPoint::Snapshot | HookPoint::Deploy => matches!(stage, Stage::Preparing | Stage::Clearing { .. }),

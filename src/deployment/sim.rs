@@ -74,6 +74,7 @@ pub fn hooked(mut facts: Facts) -> Facts {
     let template = |point: HookPoint| format!("web-{point}@").parse().expect("template");
     let points = HookPoint::ALL
         .into_iter()
+        .filter(|point| *point != HookPoint::Build)
         .filter(|point| facts.is_breaking() || !matches!(point, HookPoint::Snapshot | HookPoint::Restore));
     facts.plan.hooks = points.map(|point| (point, template(point))).collect();
     facts

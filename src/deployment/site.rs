@@ -126,10 +126,12 @@ impl Site {
             release: Release::default(),
             origin: Origin { file: format!("web-{version}.tar"), bytes: 1, by: "ann".into(), message: None },
             env: Default::default(),
-            staging,
+            staging: Some(staging),
             manifest: &manifest,
             tree_bytes: 1,
-            packed,
+            build: None,
+            log: None,
+            packed: Some(packed),
         };
         self.store.publish(&new, &compare).expect("published");
         self.units.unit(&format!("web@{version}"));

@@ -26,6 +26,6 @@ pub use file::{
     MAX_JSON_BYTES, aside_in, create_dir, freeze_dir, make_dir, names, parent, read_bytes, read_json, remove_file,
     sync_dir, sync_tree, write_atomic, write_atomic_mode, write_json, write_new,
 };
-pub use remove::{remove_tree, sweep};
+pub use remove::{remove_tree, sweep, unfreeze_tree};
 pub use rename::{exchange, remove_link, rename_noreplace, rename_over, symlink_atomic, symlink_new};
 pub use secure::{secure_dir, secure_dir_below};

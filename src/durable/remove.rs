@@ -5,8 +5,10 @@
 //! link is followed, and a folder on another file system is not entered.
 
 use std::ffi::{CStr, CString};
+use std::fs::Permissions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
@@ -33,6 +35,23 @@ pub fn remove_tree(path: &Path) -> Result<bool, DurableError> {
     }
     let name = CString::new(aside.as_os_str().as_bytes()).map_err(DurableError::io("remove", path))?;
     remove_at(CWD, &name, None, 0).map_err(DurableError::io("remove", &aside))
+}
+
+/// Gives the owner of everything in a tree that nobody else has in hand the right to change it.
+pub fn unfreeze_tree(path: &Path) -> Result<(), DurableError> {
+    let failed = || DurableError::io("make writable", path);
+    let meta = path.symlink_metadata().map_err(failed())?;
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let mode = Permissions::from_mode(meta.permissions().mode() & 0o777 | 0o200);
+    std::fs::set_permissions(path, mode).map_err(failed())?;
+    if meta.is_dir() {
+        for name in names(path)? {
+            unfreeze_tree(&path.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a kill left half made or half removed in a folder; with `all`, everything in it.
@@ -103,8 +122,7 @@ fn gone(result: Result<(), Errno>) -> Result<bool, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     fn tree(root: &Path) {
         std::fs::create_dir_all(root.join("bin/deep")).expect("folders");

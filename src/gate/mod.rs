@@ -4,13 +4,14 @@
 //! whose service is down. It reads two things that slotd wrote, the link `current` and the slot's `slot.json`,
 //! and takes from them a slot's name and counts, nothing more: which templates there are, and in which order, the
 //! administrator's unit says. All the rest goes through `systemctl`, which works while the bus is down.
-//! [`route`] is the root helper of routes on which each instance has a port of its own.
+//! [`route`] is the root helper of routes on which each instance has a port of its own, and [`lend`] that of builds.
 //!
 //! Every call ends: the waits are bounded by the units' own limits, the pauses by [`pacing`], the hold mark by
 //! its deadline.
 
 pub mod current;
 pub mod hold;
+pub mod lend;
 pub mod pacing;
 pub mod route;
 pub mod settle;
@@ -28,10 +29,12 @@ use crate::model::names::NameError;
 use crate::model::route::{RouteCall, RouteCallError};
 use crate::model::{AppName, Layout, Template, UnitName};
 
+use lend::Borrower;
 use systemctl::Systemctl;
 
 const USAGE: &str = "usage: slotd-gate [--state-dir DIR] [--run-dir DIR] start|stop|reload APP TEMPLATE@...
        slotd-gate [--state-dir DIR] [--run-dir DIR] settle APP:UNIT...
+       slotd-gate [--state-dir DIR] [--run-dir DIR] lend|take-back APP:UNIT
        slotd-gate [--state-dir DIR] [--run-dir DIR] route APP nftables --port PORT --ports FIRST-LAST TEMPLATE@
        slotd-gate [...] route APP haproxy --backend NAME --socket PATH --servers N --ports FIRST-LAST TEMPLATE@
        slotd-gate [...] route APP nginx --include FILE --ports FIRST-LAST TEMPLATE@";
@@ -50,6 +53,10 @@ pub enum Verb {
     Reload(AppName, Vec<Template>),
     /// Stop the gates of apps whose live slot is gone.
     Settle(Vec<Ended>),
+    /// Give the tree of a build to the build's user.
+    Lend(Borrower),
+    /// Give it back.
+    TakeBack(Borrower),
     /// Send users to the instances that are to have them.
     Route(RouteCall),
 }
@@ -112,6 +119,9 @@ pub enum GateError {
     /// Settling failed.
     #[error(transparent)]
     Settle(#[from] settle::SettleError),
+    /// A tree isn't lent, or not given back.
+    #[error(transparent)]
+    Lend(#[from] lend::LendError),
     /// The route isn't as it should be.
     #[error(transparent)]
     Route(#[from] route::RouteError),
@@ -164,6 +174,8 @@ impl Call {
             "reload" => app_and_templates(&rest).map(|(app, templates)| Verb::Reload(app, templates))?,
             "settle" if rest.is_empty() => return Err(UsageError::Missing),
             "settle" => Verb::Settle(rest.iter().map(|word| ended(word)).collect::<Result<_, _>>()?),
+            "lend" => Verb::Lend(borrower(&rest)?),
+            "take-back" => Verb::TakeBack(borrower(&rest)?),
             "route" => Verb::Route(RouteCall::parse(&rest)?),
             other => return Err(UsageError::Unknown(other.to_owned())),
         };
@@ -184,6 +196,8 @@ impl Call {
                     settle::settle(&layout(&ended.app), &ended.unit, systemctl)?;
                 }
             }
+            Verb::Lend(to) => lend::lend(&layout(&to.app), to, systemctl)?,
+            Verb::TakeBack(from) => lend::take_back(&layout(&from.app), from)?,
             Verb::Route(call) => route::route(&layout(&call.app), call, systemctl)?,
         }
         Ok(())
@@ -223,6 +237,11 @@ fn app_and_templates(words: &[String]) -> Result<(AppName, Vec<Template>), Usage
         known.push(template);
     }
     if known.is_empty() { Err(UsageError::Missing) } else { Ok((app, known)) }
+}
+
+fn borrower(words: &[String]) -> Result<Borrower, UsageError> {
+    let [word] = words else { return Err(UsageError::Missing) };
+    Borrower::parse(word).ok_or_else(|| UsageError::NotEnded(word.clone()))
 }
 
 fn ended(word: &str) -> Result<Ended, UsageError> {

@@ -124,6 +124,12 @@ impl Systemctl {
         Ok(ours.map(UnitName::new).collect())
     }
 
+    /// As whom a unit runs; empty: as root.
+    pub fn user_of(&self, unit: &UnitName) -> Result<String, SystemctlError> {
+        let shown = self.ask("show", &["--property=User", "--value"], [unit.as_str()])?;
+        Ok(shown.trim().to_owned())
+    }
+
     fn act(&self, verb: &'static str, options: &[&str], units: &[UnitName]) -> Result<(), SystemctlError> {
         if units.is_empty() {
             return Ok(());

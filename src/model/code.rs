@@ -224,8 +224,10 @@ codes! {
     UnitStoppedByOther = "unit.stopped_by_other", Cancelled;
     /// systemd doesn't answer on D-Bus, or refuses slotd.
     UnitControl = "unit.control", Failed;
-    /// A hook failed, or didn't end in time.
+    /// A hook of a deployment failed, or didn't end in time.
     HookFailed = "hook.failed", RolledBack;
+    /// The build of a release failed, or didn't end in time.
+    BuildFailed = "build.failed", Artifact;
     /// The candidate gave wrong answers up to the deadline.
     ProbeFailed = "probe.failed", RolledBack;
     /// The candidate gave no answer up to the deadline.

@@ -1,4 +1,5 @@
-//! Hooks: oneshot units of the administrator's that a deployment runs for its candidate, and at which points it does.
+//! Hooks: oneshot units of the administrator's that are run for a slot, and at which points: one builds it, the others
+//! belong to a deployment, which runs them for its candidate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,8 @@ use super::names::Template;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookPoint {
+    /// Before a release becomes a slot, with write access to its tree: a part of no deployment.
+    Build,
     /// Before anything is touched.
     Preflight,
     /// Before a breaking migration, once the old slot has stopped.
@@ -25,12 +28,19 @@ pub enum HookPoint {
 
 impl HookPoint {
     /// All of them, in their order.
-    pub const ALL: [HookPoint; 5] =
-        [HookPoint::Preflight, HookPoint::Snapshot, HookPoint::Deploy, HookPoint::PostDeploy, HookPoint::Restore];
+    pub const ALL: [HookPoint; 6] = [
+        HookPoint::Build,
+        HookPoint::Preflight,
+        HookPoint::Snapshot,
+        HookPoint::Deploy,
+        HookPoint::PostDeploy,
+        HookPoint::Restore,
+    ];
 
     /// The word of the settings.
     pub fn as_str(self) -> &'static str {
         match self {
+            HookPoint::Build => "build",
             HookPoint::Preflight => "preflight",
             HookPoint::Snapshot => "snapshot",
             HookPoint::Deploy => "deploy",

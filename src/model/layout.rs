@@ -96,6 +96,16 @@ impl Layout {
         self.gone().join(SlotName::first(version.clone()).encoded())
     }
 
+    /// Trees that are being built, lent to the user of the build.
+    pub fn builds(&self) -> PathBuf {
+        self.root().join("builds")
+    }
+
+    /// One build: its environment, and the tree.
+    pub fn build(&self, slot: &SlotName) -> PathBuf {
+        self.builds().join(slot.encoded())
+    }
+
     /// Instances.
     pub fn instances(&self) -> PathBuf {
         self.root().join("instances")

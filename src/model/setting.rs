@@ -20,6 +20,8 @@ pub enum Class {
     NextDeployment,
     /// A slot has its own; a changed one makes another slot of the same files.
     NewSlot,
+    /// A build goes by it; a changed one makes another slot, whose files are built anew of the same artifact.
+    NewTree,
 }
 
 /// What a slot has of the settings for good.
@@ -29,6 +31,19 @@ pub struct Inputs {
     pub env: BTreeMap<String, String>,
     /// The units that run it, in the order of starting.
     pub units: Vec<UnitCount>,
+    /// What builds its tree, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildInputs>,
+}
+
+/// What the settings say of a build. The text of its unit is systemd's to say, and counts when something is built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildInputs {
+    /// The template of its unit.
+    pub unit: Template,
+    /// `[build.env]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
 }
 
 /// Who chose a setting by a verb.
@@ -60,6 +75,7 @@ impl Class {
             Class::AtOnce => "at once",
             Class::NextDeployment => "at the next deployment",
             Class::NewSlot => "in a new slot",
+            Class::NewTree => "in a new tree",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::evidence::Fault;
 use super::names::{AppName, SlotName, Template};
 use super::release::Release;
-use super::setting::Inputs;
+use super::setting::{BuildInputs, Inputs};
 use super::time::Timestamp;
 use super::version::Version;
 
@@ -43,6 +43,19 @@ pub struct SlotRecord {
     /// Bytes of the tree's files; records of earlier versions don't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree_bytes: Option<u64>,
+    /// What built the tree, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Built>,
+}
+
+/// What a tree was built by: with the artifact's digest, all that its key is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// What the settings said.
+    #[serde(flatten)]
+    pub inputs: BuildInputs,
+    /// The digest of the files of the build's unit, its drop-ins included.
+    pub text: Digest,
 }
 
 /// One unit of a slot: a template, and how many instances of it run.
@@ -73,6 +86,9 @@ pub struct Origin {
 pub struct RefusedRecord {
     /// The version that the artifact claimed.
     pub version: Version,
+    /// Which redeployment of it, where a slot that is there couldn't be built anew.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub redeployment: u32,
     /// The packed bytes' digest, where they were read to the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Digest>,
@@ -84,6 +100,19 @@ pub struct RefusedRecord {
     pub fault: Fault,
     /// When.
     pub at: Timestamp,
+    /// What it would have got of the settings, where a slot that is there couldn't be built anew by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+}
+
+/// Not a redeployment.
+fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_first(redeployment: &u32) -> bool {
+    *redeployment == 1
 }
 
 /// `slots/NAME/quarantine.json`: failed by its own fault, not tried again unless forced.
@@ -148,9 +177,18 @@ pub struct Mark {
 }
 
 impl SlotRecord {
+    /// Takes out what only those may see who may operate.
+    pub fn hide(&mut self) {
+        self.env.clear();
+        if let Some(built) = &mut self.build {
+            built.inputs.env.clear();
+        }
+    }
+
     /// What it has of the settings.
     pub fn inputs(&self) -> Inputs {
-        Inputs { env: self.env.clone(), units: self.units.clone() }
+        let build = self.build.as_ref().map(|built| built.inputs.clone());
+        Inputs { env: self.env.clone(), units: self.units.clone(), build }
     }
 }
 

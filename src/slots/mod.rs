@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store.rs` | opens an app's folders, reads the slots in them |
 //! | `publish.rs` | an unpacked artifact becomes a tree and a slot, a refused one a record |
+//! | `build.rs` | trees on their way through a build, and what it said |
 //! | `instance.rs`, `env.rs` | what a template unit reads as `instances/%i` |
 //! | `ports.rs` | which port of its own an instance gets |
 //! | `compare.rs` | a tree against its content manifest |
@@ -18,6 +19,7 @@
 //! The file system is the truth: nothing is remembered between two calls. Nothing here knows what runs.
 
 mod breaks;
+mod build;
 mod compare;
 pub mod env;
 mod error;

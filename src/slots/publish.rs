@@ -14,10 +14,11 @@ use crate::durable::{
     sync_dir, sync_tree, write_atomic, write_json, write_new,
 };
 use crate::model::release::Release;
-use crate::model::setting::Inputs;
-use crate::model::slot::{Origin, RefusedRecord, SLOT_FORMAT, SlotRecord, UnitCount};
+use crate::model::setting::{BuildInputs, Inputs};
+use crate::model::slot::{Built, Origin, RefusedRecord, SLOT_FORMAT, SlotRecord, UnitCount};
 use crate::model::{Digest, Fault, SlotName, Timestamp};
 
+use super::build::LOG_FILE;
 use super::env;
 use super::error::SlotError;
 use super::store::{ENV_FILE, FAILED_FILE, SLOT_FILE, SlotStore, Stored};
@@ -28,7 +29,7 @@ pub type Verify<'a> = &'a dyn Fn(&Path, &[u8]) -> Result<(), Box<Fault>>;
 /// What a slot is made of.
 #[derive(Debug, Clone)]
 pub struct NewSlot<'a> {
-    /// Its name.
+    /// Its name; a redeployment gets the next number that is free.
     pub slot: SlotName,
     /// Digest of the packed bytes.
     pub artifact: Digest,
@@ -40,14 +41,19 @@ pub struct NewSlot<'a> {
     pub origin: Origin,
     /// The snapshot of the app's `[env]`.
     pub env: BTreeMap<String, String>,
-    /// The unpacked tree: a folder in the app's `staging`.
-    pub staging: PathBuf,
+    /// The unpacked tree: a folder in the app's `staging`. `None`: that which was made before of the same artifact by the
+    /// same build.
+    pub staging: Option<PathBuf>,
     /// The content manifest of that tree, as it is to be stored.
     pub manifest: &'a [u8],
     /// Bytes of the tree's files.
     pub tree_bytes: u64,
-    /// The packed bytes: a file in the app's `spool`.
-    pub packed: PathBuf,
+    /// What built it, if anything did.
+    pub build: Option<Built>,
+    /// What the build said.
+    pub log: Option<&'a str>,
+    /// The packed bytes: a file in the app's `spool`. `None`: they are kept already.
+    pub packed: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -91,12 +97,18 @@ impl PublishStep {
     ];
 }
 
-/// The key of the tree that an artifact becomes: the digest of the artifact's and of all inputs of its build (for now
-/// there are none besides).
-pub fn tree_key(artifact: &Digest) -> Digest {
+/// The key of the tree that an artifact becomes: the digest of the artifact's and of all inputs of its build.
+pub fn tree_key(artifact: &Digest, build: Option<&Built>) -> Digest {
     let mut hash = Sha256::new();
     hash.update(b"slotd tree 1\n");
     hash.update(format!("artifact {artifact}\n"));
+    if let Some(Built { inputs: BuildInputs { unit, env }, text }) = build {
+        hash.update(format!("build {unit} {text}\n"));
+        for (name, value) in env {
+            // With its length, so that no value reads as another variable.
+            hash.update(format!("env {name} {} {value}\n", value.len()));
+        }
+    }
     Digest::from_bytes(hash.finalize().into())
 }
 
@@ -109,9 +121,17 @@ impl SlotStore {
     pub fn publish(&self, new: &NewSlot<'_>, verify: Verify<'_>) -> Result<Published, SlotError> {
         let _held = self.lock_trees();
         let known = self.known(new)?;
-        let record = known.clone().unwrap_or_else(|| self.new_record(new));
-        let steps = PublishStep::ALL.iter().filter(|step| known.is_none() || **step != PublishStep::Slot);
-        for step in steps {
+        let record = match &known {
+            Some(record) => record.clone(),
+            None => self.new_record(new, self.next_name(&new.slot)?),
+        };
+        let needed = |step: &&PublishStep| match step {
+            PublishStep::Slot => known.is_none(),
+            PublishStep::Manifest | PublishStep::Tree => new.staging.is_some(),
+            PublishStep::Packed => new.packed.is_some(),
+            _ => true,
+        };
+        for step in PublishStep::ALL.iter().filter(needed) {
             self.publish_step(*step, new, &record, verify)?;
         }
         Ok(if known.is_some() { Published::Known(record) } else { Published::New(record) })
@@ -127,30 +147,45 @@ impl SlotStore {
     ) -> Result<SlotName, SlotError> {
         let _held = self.lock_trees();
         let record = self.record(of)?;
+        let slot = self.next_redeployment(of)?;
+        let origin = Origin { by: by.to_owned(), message, ..record.origin };
+        // Its tree is what it was, however a build would be done now.
+        let Inputs { env, units, build: _ } = inputs;
+        let (name, created) = (slot.clone(), Timestamp::now());
+        let log = self.build_log(of)?;
+        self.publish_record(&SlotRecord { slot: name, env, units, origin, created, ..record }, log.as_deref())?;
+        Ok(slot)
+    }
+
+    /// The name of the next redeployment of a release.
+    pub fn next_redeployment(&self, of: &SlotName) -> Result<SlotName, SlotError> {
         let same = self.slots()?.into_iter().map(|entry| entry.name).filter(|name| name.version == of.version);
         let redeployment = same.map(|name| name.redeployment).max().unwrap_or(1) + 1;
-        let slot = SlotName { version: of.version.clone(), redeployment };
-        let origin = Origin { by: by.to_owned(), message, ..record.origin };
-        let Inputs { env, units } = inputs;
-        let (name, created) = (slot.clone(), Timestamp::now());
-        self.publish_record(&SlotRecord { slot: name, env, units, origin, created, ..record })?;
-        Ok(slot)
+        Ok(SlotName { version: of.version.clone(), redeployment })
+    }
+
+    fn next_name(&self, wanted: &SlotName) -> Result<SlotName, SlotError> {
+        if wanted.redeployment == 1 { Ok(wanted.clone()) } else { self.next_redeployment(wanted) }
     }
 
     /// Keeps the record of a release that was refused. A slot of its version that could be activated stays,
     /// and the refusal is kept by whoever keeps the file's fate. Returns whether the record was kept here.
-    pub fn record_refusal(&self, refused: &RefusedRecord) -> Result<bool, SlotError> {
-        let slot = SlotName::first(refused.version.clone());
+    ///
+    /// `log`: what its build said.
+    pub fn record_refusal(&self, refused: &RefusedRecord, log: Option<&str>) -> Result<bool, SlotError> {
+        let slot = SlotName { version: refused.version.clone(), redeployment: refused.redeployment };
         let failed = || SlotError::disk("record the refusal of", slot.to_string());
         match self.slot(&slot).map(|entry| entry.stored) {
             Some(Stored::Slot(_) | Stored::Damaged(_)) => Ok(false),
-            Some(Stored::Refused(_)) => {
-                write_json(&self.layout.slot(&slot).join(FAILED_FILE), refused).map(|()| true).map_err(failed())
-            }
-            None => {
+            Some(Stored::Refused(_)) | None => {
                 let aside = aside_in(&self.layout.staging());
-                let made = make_dir(&aside, 0o700).and_then(|_| write_json(&aside.join(FAILED_FILE), refused));
-                made.and_then(|()| self.put(&aside, &self.layout.slot(&slot))).map(|()| true).map_err(failed())
+                let made = || -> Result<(), DurableError> {
+                    make_dir(&aside, 0o700)?;
+                    write_json(&aside.join(FAILED_FILE), refused)?;
+                    put_log(&aside, log)?;
+                    self.put(&aside, &self.layout.slot(&slot))
+                };
+                made().map(|()| true).map_err(failed())
             }
         }
     }
@@ -168,14 +203,20 @@ impl SlotStore {
             PublishStep::Check => self.check_tree(&record.tree, new, verify),
             PublishStep::Flush => sync_tree(&self.layout.staging()).map_err(failed()),
             PublishStep::Manifest => write_changed(&manifest, new.manifest).map_err(failed()),
-            PublishStep::Tree => match rename_noreplace(&new.staging, &tree) {
-                // The same bytes gave the same tree: it was checked, and one is enough.
-                Err(error) if error.is_exists() => remove_tree(&new.staging).map(drop).map_err(failed()),
-                done => done.map_err(failed()),
+            PublishStep::Tree => match &new.staging {
+                Some(staging) => match rename_noreplace(staging, &tree) {
+                    // The same bytes gave the same tree: it was checked, and one is enough.
+                    Err(error) if error.is_exists() => remove_tree(staging).map(drop).map_err(failed()),
+                    done => done.map_err(failed()),
+                },
+                None => Ok(()),
             },
             PublishStep::Freeze => freeze_dir(&tree).map_err(failed()),
-            PublishStep::Packed => rename_over(&new.packed, &self.layout.artifact(&new.artifact)).map_err(failed()),
-            PublishStep::Slot => self.publish_record(record),
+            PublishStep::Packed => match &new.packed {
+                Some(packed) => rename_over(packed, &self.layout.artifact(&new.artifact)).map_err(failed()),
+                None => Ok(()),
+            },
+            PublishStep::Slot => self.publish_record(record, new.log),
         }
     }
 
@@ -183,6 +224,9 @@ impl SlotStore {
     fn known(&self, new: &NewSlot<'_>) -> Result<Option<SlotRecord>, SlotError> {
         let slot = &new.slot;
         self.check_claim(&slot.version, &new.artifact)?;
+        if slot.redeployment > 1 {
+            return Ok(None);
+        }
         match self.slot(slot).map(|entry| entry.stored) {
             None | Some(Stored::Refused(_)) => Ok(None),
             Some(Stored::Slot(record)) => Ok(Some(*record)),
@@ -194,33 +238,40 @@ impl SlotStore {
         }
     }
 
-    pub(super) fn new_record(&self, new: &NewSlot<'_>) -> SlotRecord {
+    pub(super) fn new_record(&self, new: &NewSlot<'_>, slot: SlotName) -> SlotRecord {
         SlotRecord {
             format: SLOT_FORMAT,
             app: self.layout.app().clone(),
-            slot: new.slot.clone(),
+            slot,
             artifact: new.artifact,
-            tree: tree_key(&new.artifact),
+            tree: tree_key(&new.artifact, new.build.as_ref()),
             units: new.units.clone(),
             release: new.release.clone(),
             origin: new.origin.clone(),
             env: new.env.clone(),
             created: Timestamp::now(),
             tree_bytes: Some(new.tree_bytes),
+            build: new.build.clone(),
         }
     }
 
     fn check_tree(&self, key: &Digest, new: &NewSlot<'_>, verify: Verify<'_>) -> Result<(), SlotError> {
         let tree = self.layout.tree(key);
         if !tree.exists() {
-            return Ok(());
+            let reason = || format!("the tree {key} was there, and is gone");
+            return match new.staging {
+                Some(_) => Ok(()),
+                None => Err(SlotError::Damaged { slot: new.slot.clone(), reason: reason() }),
+            };
         }
         let failed = || SlotError::disk("publish", format!("slot {}", new.slot));
         // A power loss may have come between the tree's name and its freezing.
         freeze_dir(&tree).map_err(failed())?;
         match verify(&tree, new.manifest) {
             Ok(()) => Ok(()),
-            Err(fault) if self.is_used(key)? => Err(SlotError::Unverified { tree: *key, fault }),
+            Err(fault) if new.staging.is_none() || self.is_used(key)? => {
+                Err(SlotError::Unverified { tree: *key, fault })
+            }
             Err(_) => remove_tree(&tree).map(drop).map_err(failed()),
         }
     }
@@ -234,7 +285,7 @@ impl SlotStore {
         Ok(self.slots()?.iter().any(|entry| uses(&entry.stored)))
     }
 
-    fn publish_record(&self, record: &SlotRecord) -> Result<(), SlotError> {
+    fn publish_record(&self, record: &SlotRecord, log: Option<&str>) -> Result<(), SlotError> {
         let slot = &record.slot;
         let env = env::encode(&record.env).map_err(|source| SlotError::Env { slot: slot.clone(), source })?;
         let aside = aside_in(&self.layout.staging());
@@ -242,6 +293,7 @@ impl SlotStore {
             make_dir(&aside, 0o700)?;
             write_new(&aside.join(ENV_FILE), env.as_bytes())?;
             write_json(&aside.join(SLOT_FILE), record)?;
+            put_log(&aside, log)?;
             self.put(&aside, &self.layout.slot(slot))
         };
         made().map_err(SlotError::disk("publish", format!("slot {slot}")))
@@ -275,6 +327,10 @@ pub fn unit_digest(files: &[String]) -> Option<Digest> {
 /// The digest of a text.
 pub fn text_digest(text: &str) -> Digest {
     Digest::from_bytes(Sha256::digest(text).into())
+}
+
+fn put_log(aside: &Path, log: Option<&str>) -> Result<(), DurableError> {
+    log.map_or(Ok(()), |log| write_new(&aside.join(LOG_FILE), log.as_bytes()))
 }
 
 fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {

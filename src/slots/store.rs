@@ -11,7 +11,7 @@ use super::error::SlotError;
 use super::publish::Verify;
 
 /// Largest content manifest that is read, in bytes: half a million entries of 500 bytes.
-const MAX_MANIFEST_BYTES: u64 = 256 << 20;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
 pub(super) const SLOT_FILE: &str = "slot.json";
 pub(super) const FAILED_FILE: &str = "failed.json";
@@ -196,8 +196,8 @@ impl SlotStore {
         swept.chain([stripped]).filter_map(Result::err).collect()
     }
 
-    fn folders(&self) -> [std::path::PathBuf; 5] {
+    fn folders(&self) -> [std::path::PathBuf; 6] {
         let layout = &self.layout;
-        [layout.artifacts(), layout.trees(), layout.slots(), layout.gone(), layout.instances()]
+        [layout.artifacts(), layout.trees(), layout.slots(), layout.gone(), layout.builds(), layout.instances()]
     }
 }

@@ -3,6 +3,7 @@
 //! It starts a child process, so it is asked only when something went wrong. A journal that can't be read is
 //! an empty one: evidence is never a reason to fail.
 
+use std::future::Future;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,28 +12,40 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::model::Timestamp;
 use crate::model::evidence::{JournalLine, MAX_TEXT_BYTES, cut};
+use crate::model::{Timestamp, UnitName};
 
 /// How long journalctl may take; evidence that comes later holds up the way back.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How much of its output is read: some 40 lines, each with the longest message that journald takes, 48 KiB.
-const MAX_OUTPUT: u64 = 4 << 20;
+/// How much of its output is read, the newest first: 40 lines, each with the longest message that journald takes, 48 KiB; or
+/// the ten thousand of a build.
+const MAX_OUTPUT: u64 = 8 << 20;
 
 /// How long after the last line that names the run one that doesn't may still be of it.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// The last `lines` lines of the run `invocation`, oldest first: what its processes wrote, and what systemd says of it.
 pub(super) async fn read(invocation: &str, lines: usize) -> Vec<JournalLine> {
-    match tokio::time::timeout(DEADLINE, gather(invocation, lines)).await {
+    in_time(invocation, gather(invocation, lines)).await
+}
+
+/// The last `lines` lines of `unit` since a time, oldest first, and what systemd says of it.
+pub(super) async fn read_since(unit: &UnitName, since: Timestamp, lines: usize) -> Vec<JournalLine> {
+    let matches = [format!("--unit={unit}"), format!("--since=@{}", seconds(since.unix_millis() * 1000))];
+    let read = async { Ok(run(&matches, lines).await?.into_iter().map(|entry| entry.line).collect()) };
+    in_time(unit.as_str(), read).await
+}
+
+async fn in_time(what: &str, read: impl Future<Output = std::io::Result<Vec<JournalLine>>>) -> Vec<JournalLine> {
+    match tokio::time::timeout(DEADLINE, read).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => {
-            tracing::warn!(%error, invocation, "journalctl can't be run");
+            tracing::warn!(%error, what, "journalctl can't be run");
             Vec::new()
         }
         Err(_) => {
-            tracing::warn!(invocation, "journalctl didn't end within {}", humantime::format_duration(DEADLINE));
+            tracing::warn!(what, "journalctl didn't end within {}", humantime::format_duration(DEADLINE));
             Vec::new()
         }
     }
@@ -67,7 +80,7 @@ async fn run(matches: &[String], lines: usize) -> std::io::Result<Vec<Entry>> {
         .arg("--output=json")
         .arg("--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,UNIT,_SYSTEMD_UNIT,_SYSTEMD_INVOCATION_ID")
         // Without --all a message above 4,096 bytes is null.
-        .args(["--all", "--no-pager", "--quiet"])
+        .args(["--all", "--no-pager", "--quiet", "--reverse"])
         .arg(format!("--lines={lines}"))
         .args(matches)
         .stdin(Stdio::null())
@@ -82,7 +95,7 @@ async fn run(matches: &[String], lines: usize) -> std::io::Result<Vec<Entry>> {
     // Its output was closed, or is too long: what it exits with says no more.
     child.start_kill().ok();
     child.wait().await?;
-    Ok(output.split(|byte| *byte == b'\n').filter_map(entry).collect())
+    Ok(output.split(|byte| *byte == b'\n').rev().filter_map(entry).collect())
 }
 
 /// A line, and what tells whose it is.

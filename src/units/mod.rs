@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::model::UnitName;
 use crate::model::evidence::{JournalLine, UnitSeen};
+use crate::model::{Timestamp, UnitName};
 
 /// What slotd asks of the service manager.
 ///
@@ -55,6 +55,15 @@ pub trait UnitControl: Clone + Send + Sync + 'static {
     /// The last `lines` lines that the run `invocation` wrote to the journal, oldest first; empty where it can't
     /// be read.
     fn journal(&self, invocation: &str, lines: usize) -> impl Future<Output = Vec<JournalLine>> + Send;
+
+    /// The last `lines` lines of `unit`, and of systemd on it, since a time: systemd forgets which run a unit had that ended
+    /// well. Oldest first; empty where the journal can't be read.
+    fn journal_since(
+        &self,
+        unit: &UnitName,
+        since: Timestamp,
+        lines: usize,
+    ) -> impl Future<Output = Vec<JournalLine>> + Send;
 }
 
 /// A watch on some units: a hint that one changed; what it changed to is asked by `status`.
@@ -178,6 +187,8 @@ pub struct UnitStatus {
     pub need_reload: bool,
     /// As which user its processes run; empty: as root.
     pub user: String,
+    /// Whether it has a network of its own, with nothing in it.
+    pub private_network: bool,
     /// What it starts.
     pub command: Option<String>,
     /// The most bytes of memory that it may have; `None`: any number.

@@ -251,6 +251,11 @@ impl Service for Fake {
         Ok(SetAnswer { key, changed: true, class: Class::AtOnce, deployment: None, staged: false })
     }
 
+    async fn build_log(&self, app: &AppName, slot: &SlotName) -> Result<BuildLog, ApiError> {
+        self.known(app)?;
+        Ok(BuildLog { slot: slot.clone(), running: None, log: Some("1 make: all done\n".to_owned()) })
+    }
+
     async fn diff(&self, app: &AppName, query: DiffQuery) -> Result<Difference, ApiError> {
         self.known(app)?;
         let DiffQuery { from, to, text, reveal } = query;

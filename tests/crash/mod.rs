@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[path = "../life/builds.rs"]
+pub mod builds;
 #[path = "../life/hooks.rs"]
 pub mod hooks;
 pub mod seen;

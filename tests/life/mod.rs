@@ -1,9 +1,11 @@
 //! What the rows of the life of a release share: an app, and what it says to bad words.
 
+pub mod builds;
 pub mod hooks;
 mod row01;
 mod row02;
 mod row03;
+mod row04;
 mod row05;
 mod row06;
 mod row07;
@@ -44,6 +46,7 @@ fn refusals() {
     row14::row14_refusal(&world);
     row15::row15_refusal(&world);
     row02::row02_refusal(&world);
+    row04::row04_refusal(&world);
     // What it leaves is a deployment that failed.
     row05::row05_refusal(&world);
 }

@@ -70,6 +70,7 @@ fn the_checker_finds_each_kind_of_leftover() {
     for (name, part) in [
         ("spool/x", "spool/x"),
         ("staging/x", "staging/x"),
+        ("builds/1.0.0", "builds/1.0.0"),
         ("slots/.slotd-gone-1-1", "half made or half removed"),
         ("slots/2.0.0/.slotd-new-1-1", "half made or half removed"),
         ("slots/9.0.0", "which has no record"),

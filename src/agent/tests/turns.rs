@@ -1,5 +1,6 @@
 //! What waits for its turn when slotd ends: whoever was told an id finds it again, and nothing happens twice.
 
+use super::super::intake_queue::{News, news_of};
 use super::*;
 use crate::agent::queue::Brought;
 use crate::units::Load;
@@ -175,7 +176,11 @@ async fn whoever_brought_a_release_finds_its_deployment_after_a_restart() {
     let (answer, mut answered) = oneshot::channel();
     app.asked(Ask::Upload(path, query, ann(), answer)).await;
     app.begin_intake();
-    let taken = super::super::intake_queue::end_of(&mut app.taking).await;
+    let taken = loop {
+        if let News::Ended(taken) = news_of(&mut app.taking).await {
+            break taken;
+        }
+    };
     app.taken_in(taken).await;
     let uploaded: Uploaded = answered.try_recv().expect("answered").expect("taken in");
     let id = uploaded.deployment.expect("a deployment").to_string();

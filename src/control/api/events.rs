@@ -64,6 +64,13 @@ pub enum EventKind {
         /// The file.
         file: String,
     },
+    /// A release is being built; it ends with `ready` or `refused`.
+    Building {
+        /// The slot that it is to become.
+        slot: SlotName,
+        /// The unit that builds it.
+        unit: UnitName,
+    },
     /// A release became a slot.
     Ready {
         /// The slot.
@@ -137,6 +144,7 @@ impl EventKind {
             },
             EventKind::Phase { phase, .. } => format!("deployment.{phase}"),
             EventKind::Processing { .. } => "release.processing".to_owned(),
+            EventKind::Building { .. } => "release.building".to_owned(),
             EventKind::Ready { .. } => "release.ready".to_owned(),
             EventKind::Refused { .. } => "release.refused".to_owned(),
             EventKind::Stray { .. } => "unit.stray".to_owned(),
@@ -174,6 +182,7 @@ impl fmt::Display for EventKind {
                 }
             }
             EventKind::Processing { file } => write!(f, "{file} is checked and unpacked"),
+            EventKind::Building { slot, unit } => write!(f, "{slot} is built by {unit}"),
             EventKind::Ready { slot } => write!(f, "{slot} is ready"),
             EventKind::Refused { file, fault, .. } => write!(f, "{file} is refused: {fault}"),
             EventKind::Stray { unit } => {

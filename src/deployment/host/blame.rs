@@ -125,7 +125,7 @@ fn is_about_the_candidate(code: Code) -> bool {
 
 /// Whether systemd gave up before the release's program ran: a resource or a file of the host is missing, or a step of
 /// the unit's own set-up failed. That the program isn't there (203) or its folder (200) is the release's.
-pub(super) fn is_hosts_fault(status: &UnitStatus) -> bool {
+pub fn is_hosts_fault(status: &UnitStatus) -> bool {
     let set_up = status.exit.as_ref().is_some_and(|exit| {
         exit.contains("(systemd's ") && !exit.contains("(systemd's EXEC)") && !exit.contains("(systemd's CHDIR)")
     });
@@ -133,7 +133,7 @@ pub(super) fn is_hosts_fault(status: &UnitStatus) -> bool {
 }
 
 /// Why a unit can't be used at all.
-pub(super) fn unusable(unit: &UnitName, status: &UnitStatus) -> Option<Fault> {
+pub fn unusable(unit: &UnitName, status: &UnitStatus) -> Option<Fault> {
     match &status.load {
         Load::Loaded => None,
         Load::NotFound => Some(Fault::new(Code::UnitMissing, format!("systemd has no unit {unit}"))),

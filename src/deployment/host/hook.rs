@@ -16,7 +16,7 @@ use super::gate::is_awake;
 use super::{Host, START_SLACK, environment, release};
 
 /// EX_TEMPFAIL of sysexits.h: the hook says that it is not the release's fault, and worth another try.
-const TRY_AGAIN: &str = "exited with status 75";
+pub const TRY_AGAIN: &str = "exited with status 75";
 
 /// Between two looks at a hook that was begun before an interruption.
 const LOOK: Duration = Duration::from_secs(1);
@@ -158,7 +158,7 @@ impl<U: UnitControl> Host<U> {
                 // What a snapshot fails by, no room, is nothing that a release does.
                 let own = own && point != HookPoint::Snapshot;
                 let blame = if own { Blame::Release } else { Blame::Environment };
-                (failed(point, unit, &how(&status)), blame)
+                (failed(point, unit, &how_it_ended(&status)), blame)
             }
         };
         let fault = self.with_unit(fault, unit).await;
@@ -204,7 +204,8 @@ fn failed(point: HookPoint, unit: &UnitName, how: &str) -> Fault {
     Fault::new(Code::HookFailed, format!("the {point} hook {unit} {how}"))
 }
 
-fn how(status: &UnitStatus) -> String {
+/// How a hook ended, for people.
+pub fn how_it_ended(status: &UnitStatus) -> String {
     match (&status.exit, status.result.as_str()) {
         (_, "timeout") => "didn't end within its TimeoutStartSec=".to_owned(),
         (Some(exit), _) if exit.starts_with("killed") => format!("was {exit}"),

@@ -39,7 +39,7 @@ fn steps(world: &World, deed: &Deed) -> Vec<Step> {
         Deed::Publish(number) if !known(&number) => {
             let content: &'static str = ["0", "1", "2", "3", "4", "5", "6", "7"][number as usize];
             let new = world.unpacked(content, content);
-            let record = world.store.new_record(&new);
+            let record = world.store.new_record(&new, new.slot.clone());
             let job = Rc::new((new, record));
             let step = |step: PublishStep| -> Step {
                 let job = Rc::clone(&job);

@@ -89,10 +89,12 @@ impl World {
             release: Release::default(),
             origin: origin(),
             env: BTreeMap::from([("GREETING".into(), "say \"hi\"".into())]),
-            staging,
+            staging: Some(staging),
             manifest: content.as_bytes(),
             tree_bytes: content.len() as u64,
-            packed,
+            build: None,
+            log: None,
+            packed: Some(packed),
         }
     }
 

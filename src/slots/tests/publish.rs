@@ -10,7 +10,7 @@ fn a_release_becomes_a_slot_with_a_frozen_tree_and_its_packed_bytes() {
     let world = World::new();
     let record = world.publish("1.4.2+b5");
     assert_eq!(world.store.record(&slot("1.4.2+b5")).expect("there"), record);
-    assert_eq!(record.tree, tree_key(&record.artifact));
+    assert_eq!(record.tree, tree_key(&record.artifact, None));
     assert_eq!(mode(&world.layout().root()), 0o700);
     assert_eq!(mode(&world.layout().inbox()), 0o2770);
     assert_eq!(mode(&world.layout().tree(&record.tree)), 0o555);
@@ -41,7 +41,7 @@ fn a_publication_cut_off_after_any_step_is_whole_or_absent_and_can_be_repeated()
     for steps in 0..=PublishStep::ALL.len() {
         let mut world = World::new();
         let new = world.unpacked("1.0", "x");
-        let record = world.store.new_record(&new);
+        let record = world.store.new_record(&new, new.slot.clone());
         for step in &PublishStep::ALL[..steps] {
             world.store.publish_step(*step, &new, &record, &verify).expect("done");
         }
@@ -63,7 +63,7 @@ fn a_publication_cut_off_after_any_step_is_whole_or_absent_and_can_be_repeated()
 fn a_tree_that_was_cut_off_or_altered_is_replaced_unless_a_slot_uses_it() {
     let world = World::new();
     let new = world.unpacked("1.0", "x");
-    let tree = world.layout().tree(&tree_key(&new.artifact));
+    let tree = world.layout().tree(&tree_key(&new.artifact, None));
     std::fs::create_dir_all(tree.join("bin")).expect("a tree of unknown origin");
     world.store.publish(&new, &verify).expect("published");
     world.store.verify(&slot("1.0"), &verify).expect("whole");
@@ -85,6 +85,8 @@ fn a_refusal_is_kept_replaced_and_never_hides_a_slot() {
     let world = World::new();
     let refused = |message: &str| RefusedRecord {
         version: "2.0".parse().expect("a version"),
+        redeployment: 1,
+        inputs: None,
         artifact: None,
         origin: origin(),
         phase: Phase::Processing,
@@ -92,14 +94,14 @@ fn a_refusal_is_kept_replaced_and_never_hides_a_slot() {
         at: Timestamp::now(),
     };
     for message in ["setuid", "sticky"] {
-        assert!(world.store.record_refusal(&refused(message)).expect("kept"));
+        assert!(world.store.record_refusal(&refused(message), None).expect("kept"));
     }
     let error = world.store.record(&slot("2.0")).expect_err("no slot");
     assert_eq!((error.code(), error.to_string()), (Code::ArchiveMode, "2.0 was refused: sticky".to_owned()));
     assert_eq!(world.store.link_next(&slot("2.0")).expect_err("no slot").code(), Code::UnknownSlot);
     assert!(matches!(world.drop_in("2.0", "good").expect("a good one"), Published::New(_)));
     assert_eq!(world.files(world.layout().slot(&slot("2.0"))), ["env", "slot.json"]);
-    assert!(!world.store.record_refusal(&refused("late")).expect("not kept here"));
+    assert!(!world.store.record_refusal(&refused("late"), None).expect("not kept here"));
     assert!(world.store.record(&slot("2.0")).is_ok());
 }
 

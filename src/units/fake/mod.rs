@@ -16,8 +16,8 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
+use crate::model::{Timestamp, UnitName};
 
 use super::{Active, Bonds, JobResult, Load, Signal, UnitControl, UnitError, UnitStatus, UnitWatch};
 pub use script::Script;
@@ -267,6 +267,14 @@ impl UnitControl for FakeUnits {
         let world = self.world();
         let all = world.journals.get(invocation).map(Vec::as_slice).unwrap_or_default();
         all[all.len().saturating_sub(lines)..].to_vec()
+    }
+
+    async fn journal_since(&self, unit: &UnitName, _since: Timestamp, lines: usize) -> Vec<JournalLine> {
+        let run = self.world().unit(unit).status.invocation.clone();
+        match run {
+            Some(run) => self.journal(&run, lines).await,
+            None => Vec::new(),
+        }
     }
 }
 

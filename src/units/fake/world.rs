@@ -178,6 +178,7 @@ impl Unit {
                 runs_to_end: true,
                 need_reload: false,
                 user: String::new(),
+                private_network: false,
                 command: None,
                 memory_max: None,
                 memory: None,

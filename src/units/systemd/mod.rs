@@ -21,8 +21,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 use zbus::{MatchRule, MessageStream};
 
-use crate::model::UnitName;
 use crate::model::evidence::JournalLine;
+use crate::model::{Timestamp, UnitName};
 
 use super::{Bonds, JobResult, Signal, UnitControl, UnitError, UnitStatus, UnitWatch, journal};
 use job::Verb;
@@ -225,6 +225,10 @@ impl UnitControl for Systemd {
 
     async fn journal(&self, invocation: &str, lines: usize) -> Vec<JournalLine> {
         journal::read(invocation, lines).await
+    }
+
+    async fn journal_since(&self, unit: &UnitName, since: Timestamp, lines: usize) -> Vec<JournalLine> {
+        journal::read_since(unit, since, lines).await
     }
 }
 

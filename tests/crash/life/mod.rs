@@ -3,6 +3,7 @@
 mod row01;
 mod row02;
 mod row03;
+mod row04;
 mod row05;
 mod row06;
 mod row07;

@@ -167,7 +167,7 @@ impl Look {
         let folder = |left: &mut Vec<Left>, why: &str| add(left, Kind::Folder, format!("{path}{why}"));
         match *parts {
             [.., name] if name.starts_with(".slotd-") => folder(left, ", half made or half removed"),
-            ["spool" | "staging", _] => folder(left, ""),
+            ["spool" | "staging" | "builds", _] => folder(left, ""),
             ["intent.json"] => add(left, Kind::Intent, path.to_owned()),
             ["next"] => add(left, Kind::Mark, format!("{path} -> {to}, though nothing is under way")),
             ["current" | "fallback"] if kind != "d" => {

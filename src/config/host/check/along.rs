@@ -110,6 +110,7 @@ mod tests {
             health_socket: false,
             probed: false,
             probe_units: Vec::new(),
+            build_network: false,
             hooks: crate::model::hook::Hooks::default(),
             notifies: false,
             state: "/var/lib/slotd".into(),

@@ -3,7 +3,7 @@
 use super::super::syntax;
 use super::super::syntax::Span;
 use super::super::unitfile::SearchPath;
-use super::{Expected, Findings, Lost, Needed, Profile, Severity, Subject, place, template};
+use super::{Expected, Findings, Lost, Needed, Profile, Severity, Subject, build, place, template};
 use crate::model::{HookPoint, Template};
 
 pub(super) fn check(
@@ -63,7 +63,9 @@ pub(super) fn check(
     }
     limit(unit, findings);
     template::runs(unit, findings);
-    if expected.profile == Profile::User {
+    if point == HookPoint::Build {
+        build::check(expected, unit, findings);
+    } else if expected.profile == Profile::User {
         let why = "whoever can deploy decides what it works on, and must not become root by that";
         template::not_root(expected, unit, why, findings);
     }

@@ -3,6 +3,7 @@
 //! Each rule stands for something that was seen to go wrong on a real systemd; its `why` says what.
 
 mod along;
+mod build;
 mod findings;
 mod firewall;
 mod gate;
@@ -25,7 +26,7 @@ use serde::Serialize;
 
 use crate::config::app::{Accept, Address, AppSettings, Probe, Route};
 use crate::model::route::RouteCall;
-use crate::model::{AppName, Code, Hooks, Template};
+use crate::model::{AppName, Code, HookPoint, Hooks, Template};
 
 use super::polkit::PolkitRules;
 use super::syntax::{self, Span};
@@ -54,6 +55,8 @@ pub struct Expected {
     pub probe_units: Vec<String>,
     /// What is run for a candidate.
     pub hooks: Hooks,
+    /// Whether builds may have the host's network.
+    pub build_network: bool,
     /// Whether somebody is told of results.
     pub notifies: bool,
     /// The state folder.
@@ -151,6 +154,9 @@ pub fn check(expected: &Expected, path: &SearchPath, rules: &PolkitRules) -> Vec
         hook::check(expected, path, point, name, &mut findings);
         let lost = format!("no release of {} can go live", expected.app);
         leave::check(expected, rules, name.as_str(), &lost, &mut findings);
+        if point == HookPoint::Build {
+            leave::check(expected, rules, &format!("slotd-lend@{}:{name}", expected.app), &lost, &mut findings);
+        }
     }
     if expected.notifies {
         telling::check(expected, path, &mut findings);
@@ -179,10 +185,16 @@ impl Expected {
             probed: app.all_probes().any(|probe| !matches!(probe, Probe::Notify)),
             probe_units: app.probe_units(),
             hooks: app.hooks.clone(),
+            build_network: app.build.network,
             notifies: !app.on_result.is_empty(),
             state: state.to_owned(),
             profile,
         }
+    }
+
+    /// Where the trees of builds lie.
+    fn builds(&self) -> String {
+        format!("{}/builds", self.root())
     }
 
     /// `apps/APP` below the state folder.

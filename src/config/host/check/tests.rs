@@ -48,6 +48,7 @@ impl World {
             probed: false,
             notifies: false,
             probe_units: Vec::new(),
+            build_network: false,
             hooks: Hooks::default(),
             state: "/var/lib/slotd".into(),
             profile: Profile::User,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::config::app::Accept;
+use crate::model::HookPoint;
 use crate::model::layout::DEFAULT_STATE_DIR;
 
 use super::{GATE_PROGRAM, Scaffold, ScaffoldRoute, servers_for};
@@ -40,6 +41,7 @@ impl Scaffold {
             ("@IF_NOTIFY@", self.notifies),
             ("@IF_PROBE_UNITS@", !self.probe_units.is_empty()),
             ("@IF_HOOKS@", self.hooks.all().next().is_some()),
+            ("@IF_BUILD@", self.hooks.at(HookPoint::Build).is_some()),
             ("@IF_STATE@", self.state != Path::new(DEFAULT_STATE_DIR)),
         ];
         let app = self.app.as_str();
@@ -55,6 +57,7 @@ impl Scaffold {
         let (call, ports) = (helper.map(|call| call.to_string()).unwrap_or_default(), self.ports.to_string());
         let probe_units = self.probe_units.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
         let hooks = self.hooks.all().map(|(_, name)| pattern(name.as_str())).collect::<Vec<_>>().join("|");
+        let build = self.hooks.at(HookPoint::Build).map(|name| pattern(name.as_str())).unwrap_or_default();
         let accept = self.accept.to_string();
         let probed = match self.accept {
             Accept::Signal => format!("/run/slots/{app}/{{instance}}/health.sock"),
@@ -75,6 +78,7 @@ impl Scaffold {
             ("@PORTS@", ports.as_str()),
             ("@PROBE_UNITS@", probe_units.as_str()),
             ("@HOOKS@", hooks.as_str()),
+            ("@BUILD@", build.as_str()),
             ("@ACCEPT@", accept.as_str()),
             ("@PROBED@", probed.as_str()),
             ("@HEALTH@", self.health.as_deref().unwrap_or_default()),
