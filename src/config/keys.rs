@@ -48,7 +48,9 @@ pub fn class_of(key: &str) -> Class {
     ];
     let section = key.split('.').next().unwrap_or_default();
     match section {
-        _ if key == BUILD_HOOK || key == BUILD_UNIT || key.starts_with(BUILD_ENV.trim_end_matches('.')) => Class::NewTree,
+        _ if key == BUILD_HOOK || key == BUILD_UNIT || key.starts_with(BUILD_ENV.trim_end_matches('.')) => {
+            Class::NewTree
+        }
         "env" => Class::NewSlot,
         "unit" if !key.ends_with(".overlap") => Class::NewSlot,
         section if AT_ONCE.contains(&section) => Class::AtOnce,

@@ -9,20 +9,26 @@ pub fn unit(more: &str) -> String {
          [Service]\nType=oneshot\nUser=web-build\nSlice=slotd-build.slice\nPrivateNetwork=yes\n\
          EnvironmentFile=/var/lib/slotd/apps/web/builds/%i/env\n\
          BindPaths=/var/lib/slotd/apps/web/builds/%i/tree:/srv/web\nWorkingDirectory=/srv/web\n\
-         ExecStart=/bin/sh /srv/web/build.sh\nTimeoutStartSec=120s\nTimeoutStopSec=5s\n\
+         ExecStart=/bin/sh -ec \"if [ -e build.sh ]; then . ./build.sh; fi\"\nTimeoutStartSec=120s\nTimeoutStopSec=5s\n\
          NoNewPrivileges=yes\nProtectSystem=strict\nReadWritePaths=/var/tmp\nProtectHome=yes\n{more}"
     )
 }
 
-/// Gives the app `web` a build, and slotd the leave for it.
+/// Gives the app `web` a build, beside these other hooks, and slotd the leave for it.
 #[track_caller]
-pub fn add(world: &World) {
+pub fn add_to(world: &World, hooks: &str) {
     world.host.ok("useradd --system --no-create-home web-build");
     world.host.write("/etc/systemd/system/web-build@.service", unit(""));
-    world.settings("web", "[hooks]\nbuild = \"web-build@\"\n");
+    world.settings("web", &format!("[hooks]\nbuild = \"web-build@\"\n{hooks}"));
     // polkit's rule follows the settings.
     let new = "new web --exec /srv/web/bin/web --port 8080 --health /health --write --force";
     world.ok(new);
+}
+
+/// The same, of an app without others.
+#[track_caller]
+pub fn add(world: &World) {
+    add_to(world, "");
 }
 
 /// A release, packed on the host, that is built by this script.

@@ -31,12 +31,15 @@ pub fn add(world: &World, points: &[&str]) {
     for point in points {
         world.host.write(&format!("/etc/systemd/system/web-{}@.service", point.replace('_', "-")), unit(point));
     }
-    let lines: String =
-        points.iter().map(|point| format!("{point} = \"web-{}@\"\n", point.replace('_', "-"))).collect();
-    world.settings("web", &format!("[hooks]\n{lines}"));
+    world.settings("web", &format!("[hooks]\n{}", lines(points)));
     // polkit's rule follows the settings.
     let new = "new web --exec /srv/web/bin/web --port 8080 --health /health --write --force";
     world.ok(new);
+}
+
+/// What the settings say of them.
+pub fn lines(points: &[&str]) -> String {
+    points.iter().map(|point| format!("{point} = \"web-{}@\"\n", point.replace('_', "-"))).collect()
 }
 
 /// A release whose hook at a point is this script.
@@ -63,6 +66,7 @@ pub fn migrating(world: &World, version: &str, migration: &str, behaviour: &str,
         write(".slotd/release.toml", &format!("migration = \"{migration}\"\n"));
         write("hooks/snapshot", "cp /var/tmp/data/form /var/tmp/data/saved\n");
         write("hooks/deploy", &format!("echo {version} >/var/tmp/data/form\n"));
+        write("build.sh", "echo built as $SLOTD_VERSION >made\n");
         write("hooks/restore", &format!("cp /var/tmp/data/saved /var/tmp/data/form\n{restore}\n"));
         if !behaviour.is_empty() {
             write("BEHAVIOUR", behaviour);

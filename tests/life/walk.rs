@@ -1,12 +1,12 @@
-//! One app through its whole life: by hand, staged with a changed environment and two releases, planned, approved with the
-//! token, migrated, deployed, rolled back, retried, pinned, frozen, pruned.
+//! One app through its whole life: by hand, staged with a changed environment and two releases, built, planned, approved
+//! with the token, migrated, deployed, rolled back, retried, pinned, frozen, pruned.
 
 use serde_json::Value;
 
 use crate::support::workshop::{expect_exit, expect_parts};
 use crate::support::world::World;
 
-use super::{env_of, expect_refused, has, hooks, verdict, world};
+use super::{builds, env_of, expect_refused, has, hooks, verdict, world};
 
 /// What is live.
 #[track_caller]
@@ -18,11 +18,13 @@ fn current(world: &World) -> String {
 fn an_app_walks_through_all_of_it() {
     let world = world("walk");
     world.live("web", 8080, "1.0.0");
-    hooks::add(&world, &["preflight", "deploy", "post_deploy", "snapshot", "restore"]);
+    world.ok("set web deploy manual -m 'the walk'");
+    let points = ["preflight", "deploy", "post_deploy", "snapshot", "restore"];
+    hooks::add(&world, &points);
+    builds::add_to(&world, &hooks::lines(&points));
     world.settings("web", "[soak]\ntime = \"0s\"\n[retention]\nkeep = 10\n");
 
-    // Staged: two releases, of which the higher one migrates the data, and a changed environment.
-    world.ok("set web deploy manual -m 'the walk'");
+    // Built and staged: two releases, of which the higher one migrates the data, and a changed environment.
     for (version, migration) in [("2.0.0", "none"), ("3.0.0", "breaking")] {
         let artifact = hooks::migrating(&world, version, migration, "", "");
         expect_exit(&world.deploy("web", &artifact), slotd::model::Exit::ReadyNotLive as i32);
@@ -48,6 +50,8 @@ fn an_app_walks_through_all_of_it() {
         hooks::ran(&world).iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect();
     assert_eq!(ran, ["preflight", "snapshot", "deploy", "post_deploy"]);
     assert_eq!(hooks::form(&world), "3.0.0");
+    assert_eq!(builds::file(&world, &live, "made"), "built as 3.0.0");
+    expect_parts(&world.ok(&format!("logs web {live} --build")), &["web-build@3.0.0.service begins", "it ended well"]);
     assert_eq!(env_of(&world, &format!("web@{live}.service"), "MODE").as_deref(), Some("new"));
     let history = world.json("history web -n 1");
     assert_eq!(

@@ -24,7 +24,7 @@ fn runs(world: &World, version: &str) -> usize {
 fn expect_begun(world: &World, version: &str, runs_before: usize) {
     wait_until("the build to run", PATIENCE, || match runs(world, version) {
         seen if seen > runs_before => Ok(()),
-        seen => Err(format!("{seen}; {}", world.journal())),
+        seen => Err(format!("{seen}; {}; {}", world.json("status web"), world.journal())),
     });
 }
 
@@ -63,6 +63,21 @@ fn row04_kill() {
         }
     }
 
+    // What is set is built in the end, too.
+    for (mode, point) in [("one", "after:lend"), ("two", "after:build")] {
+        rig.arm(point, 1);
+        world.settings("web", &format!("[build.env]\nMODE = \"{mode}\"\n"));
+        rig.expect_dead(point);
+        expect_built(world, if mode == "one" { "19.0.0@r2" } else { "19.0.0@r3" });
+    }
+}
+
+#[test]
+fn a_build_whose_slotd_or_host_dies_begins_anew() {
+    let rig = Rig::boot("row04-boot", Profile::User);
+    let world = &rig.world;
+    builds::add(world);
+    world.host.ok("install -m 0666 /dev/null /var/tmp/builds.log");
     // In its middle: systemd would let it run on, beside the one that begins anew.
     world.drop_in("web", &builds::release(world, "30.0.0", HELD));
     expect_begun(world, "30.0.0", 0);
@@ -74,7 +89,7 @@ fn row04_kill() {
     world.host.ok("touch /var/tmp/go && chmod 644 /var/tmp/go");
     expect_built(world, "30.0.0");
 
-    // The host itself dies: nobody has the tree lent any more, and its files still are the build's.
+    // Nobody has the tree lent after a boot, and its files still are the build's.
     world.host.ok("rm /var/tmp/go");
     world.drop_in("web", &builds::release(world, "31.0.0", HELD));
     expect_begun(world, "31.0.0", 0);
@@ -83,12 +98,4 @@ fn row04_kill() {
     expect_begun(world, "31.0.0", 1);
     world.host.ok("touch /var/tmp/go && chmod 644 /var/tmp/go");
     expect_built(world, "31.0.0");
-
-    // What is set is built in the end, too.
-    for (mode, point) in [("one", "after:lend"), ("two", "after:build")] {
-        rig.arm(point, 1);
-        world.settings("web", &format!("[build.env]\nMODE = \"{mode}\"\n"));
-        rig.expect_dead(point);
-        expect_built(world, if mode == "one" { "31.0.0@r2" } else { "31.0.0@r3" });
-    }
 }
