@@ -117,7 +117,7 @@ async fn a_dropped_wait_kills_the_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_worker_dies_with_its_parent() {
+async fn the_worker_gives_way_and_dies_with_its_parent() {
     // A worker whose archive is a FIFO that nobody writes to can only be ended from outside.
     let world = World::new(Format::Tar, &tar());
     let fifo = world.dir.path().join("fifo");
@@ -133,6 +133,10 @@ async fn the_worker_dies_with_its_parent() {
     let request = serde_json::to_string(&job).expect("JSON");
     std::io::Write::write_all(&mut stdin, format!("{request}\n").as_bytes()).expect("request");
     assert!(child.try_wait().expect("alive").is_none());
+    let stat = format!("/proc/{}/stat", child.id());
+    // proc_pid_stat(5): the 19th field; the second ends with the last bracket.
+    let nice = || fs::read_to_string(&stat).ok()?.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok();
+    wait_for("a worker of low priority", || nice() == Some(10)).await;
     drop(stdin);
     wait_for("the worker's end", || child.try_wait().expect("wait").is_some()).await;
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setpriority_process, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -41,6 +41,9 @@ const MAX_REQUEST_BYTES: u64 = 64 << 10;
 const MAX_STDERR_BYTES: u64 = 4096;
 /// Open files: three standard ones, the archive, the tree, and some for a path.
 const MAX_FILES: u64 = 64;
+
+/// How much the worker gives way to others: nice(1)'s own default.
+const NICE: i32 = 10;
 
 /// A line of the answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,6 +148,8 @@ fn confine() {
     let both = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
     setrlimit(Resource::Core, both(0)).unwrap_or_default();
     setrlimit(Resource::Nofile, both(MAX_FILES)).unwrap_or_default();
+    // What serves goes first. The worker is a child of slotd's, in slotd's own unit: a slice's weight wouldn't tell it apart.
+    setpriority_process(None, NICE).unwrap_or_default();
     // Where memory is short, better the worker than slotd or an app.
     std::fs::write("/proc/self/oom_score_adj", "1000").unwrap_or_default();
 }
