@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::artifact::{Manifest, pack};
 use crate::deployment::host::{TRY_AGAIN, how_it_ended, is_hosts_fault, unusable};
@@ -26,7 +26,7 @@ use crate::units::{Active, JobResult, UnitControl, UnitError, UnitStatus};
 use super::build_log::{reused, told};
 use super::intake::{Cancel, Place, Refused, blocking, cancelled, cancelled_by, unpack_into};
 use super::lent::LEND_LIMIT;
-use super::shared::Turns;
+use super::shared::{Limit, Turns};
 use super::spooled::pack_folder;
 
 /// How much longer a start or stop may take than the unit's own limit says: systemd has to tell, too.
@@ -243,11 +243,10 @@ impl<U: UnitControl> Hands<U> {
 }
 
 /// Waits for a turn; without one, somebody has cancelled it.
-pub(super) async fn turn(turns: &Arc<Semaphore>, cancel: &Cancel) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn turn(limit: &Limit, cancel: &Cancel) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         biased;
-        // The semaphore is never closed.
-        turn = Arc::clone(turns).acquire_owned() => turn.ok(),
+        turn = limit.turn() => turn,
         () = cancelled(cancel) => None,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::config::daemon::AtOnce;
 use crate::config::{AppSettings, Apps, BrokenApp, HistoryKeeps};
 use crate::control::api::ApiError;
 use crate::deployment::neighbours::Neighbour;
@@ -46,6 +47,11 @@ impl<U: UnitControl> Registry<U> {
     /// The same from the next [`Registry::load`] on.
     pub fn set_rescan(&self, rescan: Duration) {
         *lock(&self.rescan) = rescan;
+    }
+
+    /// How much is done at a time, from now on.
+    pub fn set_at_once(&self, at_once: AtOnce) {
+        self.shared.turns.set(at_once);
     }
 
     /// Brings the apps in line with their settings files: new ones begin, changed ones take the change, and those whose
@@ -249,7 +255,7 @@ mod tests {
             history: History::open(base.path().join("history.db")),
             worker: "/nonexistent".into(),
             events: Events::new(),
-            turns: Turns::default(),
+            turns: Turns::new(Default::default()),
             run_dir: base.path().into(),
             state_dir: base.path().into(),
             directory: Directory::new(),

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
+use crate::config::daemon::AtOnce;
 use crate::control::api::{Event, EventKind};
 use crate::history::History;
 use crate::model::{AppName, Timestamp};
@@ -14,12 +15,6 @@ use super::directory::Directory;
 
 /// Events that a slow listener may lag behind before it is told to ask again.
 const EVENTS_KEPT: usize = 1024;
-
-/// Artifacts unpacked at once, over all apps: unpacking is bound by one core and the disk.
-const INTAKES_AT_ONCE: usize = 2;
-
-/// Builds at once, over all apps: each may take all the cores that its slice leaves it.
-const BUILDS_AT_ONCE: usize = 2;
 
 /// What the tasks of all apps share.
 #[derive(Clone)]
@@ -82,18 +77,87 @@ impl Default for Events {
     }
 }
 
-/// Turns for what is done to few artifacts at a time, over all apps.
+/// Turns for what is done to few artifacts at a time, over all apps. Clones are handles to the same.
 #[derive(Debug, Clone)]
 pub struct Turns {
-    /// To be unpacked.
-    pub intakes: Arc<Semaphore>,
+    /// To be unpacked: that is bound by one core and the disk.
+    pub intakes: Limit,
     /// To be built.
-    pub builds: Arc<Semaphore>,
+    pub builds: Limit,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        let of = |turns| Arc::new(Semaphore::new(turns));
-        Turns { intakes: of(INTAKES_AT_ONCE), builds: of(BUILDS_AT_ONCE) }
+impl Turns {
+    /// So many at a time.
+    pub fn new(at_once: AtOnce) -> Self {
+        Turns { intakes: Limit::new(at_once.intakes), builds: Limit::new(at_once.builds) }
+    }
+
+    /// The same from now on; what has its turn keeps it.
+    pub fn set(&self, at_once: AtOnce) {
+        self.intakes.set(at_once.intakes);
+        self.builds.set(at_once.builds);
+    }
+}
+
+/// How many may do something at a time.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    turns: Arc<Semaphore>,
+    size: Arc<Mutex<u32>>,
+}
+
+impl Limit {
+    fn new(size: u32) -> Self {
+        Limit { turns: Arc::new(Semaphore::new(places(size))), size: Arc::new(Mutex::new(size)) }
+    }
+
+    fn set(&self, size: u32) {
+        let mut now = self.size.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match size.checked_sub(*now) {
+            Some(more) => self.turns.add_permits(places(more)),
+            None => {
+                let fewer = *now - size;
+                let turns = Arc::clone(&self.turns);
+                tokio::spawn(async move {
+                    // Those that are taken are given up as they come back.
+                    if let Ok(permits) = turns.acquire_many(fewer).await {
+                        permits.forget();
+                    }
+                });
+            }
+        }
+        *now = size;
+    }
+
+    /// Waits for a turn, in the order of those who came.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.turns).acquire_owned().await.ok()
+    }
+}
+
+fn places(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_grows_at_once_and_shrinks_as_turns_end() {
+        let soon = std::time::Duration::from_secs(1);
+        let limit = Limit::new(1);
+        let first = limit.turn().await.expect("a turn");
+        assert!(tokio::time::timeout(soon, limit.turn()).await.is_err(), "there is one");
+        limit.set(2);
+        let second = limit.turn().await.expect("a second turn");
+        limit.set(1);
+        // It waits for its turn to give one up.
+        tokio::task::yield_now().await;
+        drop(first);
+        assert!(tokio::time::timeout(soon, limit.turn()).await.is_err(), "one is one too many");
+        drop(second);
+        assert!(limit.turn().await.is_some());
     }
 }

@@ -43,7 +43,7 @@ fn ground(site: &Site) -> Ground<FakeUnits> {
         history: History::open(site.base.path().join("history.db")),
         worker: PathBuf::from("/nonexistent/worker"),
         events: Events::new(),
-        turns: Turns::default(),
+        turns: Turns::new(Default::default()),
         run_dir: site.base.path().join("run"),
         state_dir: site.base.path().join("state"),
         directory: Directory::new(),

@@ -41,8 +41,19 @@ pub struct DaemonSettings {
     /// How often the inboxes are read though nothing was heard.
     #[serde(with = "duration_text")]
     pub rescan: Duration,
+    /// How much is done at a time, over all apps.
+    pub at_once: AtOnce,
     /// What apps get where they say nothing.
     pub defaults: Defaults,
+}
+
+/// How many artifacts are in hand at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AtOnce {
+    /// Copied, checked, unpacked.
+    pub intakes: u32,
+    /// Built.
+    pub builds: u32,
 }
 
 /// What the history keeps; the newest.
@@ -135,7 +146,14 @@ impl Default for DaemonSettings {
             access: Access::default(),
             log: LogLevel::Info,
             rescan: Duration::from_secs(60),
+            at_once: AtOnce::default(),
             defaults: Defaults::default(),
         }
+    }
+}
+
+impl Default for AtOnce {
+    fn default() -> Self {
+        AtOnce { intakes: 2, builds: 2 }
     }
 }

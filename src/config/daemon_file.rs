@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::daemon::{Access, DaemonSettings, Defaults, HistoryKeeps, LogLevel, Profile};
+use super::daemon::{Access, AtOnce, DaemonSettings, Defaults, HistoryKeeps, LogLevel, Profile};
 use super::document::{Document, Section};
 use super::error::ConfigError;
 use super::sections;
@@ -13,6 +13,9 @@ const PUBLIC_DIRS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// The most of one kind that the history can be told to keep.
 const MAX_KEPT: u64 = 1_000_000;
+
+/// The most artifacts that can be in hand at a time.
+const MAX_AT_ONCE: u64 = 64;
 
 /// Reads the text of the daemon's file. `file` is for the errors only.
 ///
@@ -42,6 +45,10 @@ fn daemon(top: &Section<'_>) -> DaemonSettings {
         access: access(top, default.access),
         log: top.choice("log", &levels.map(|level| (level.as_str(), level)), &[]).unwrap_or(default.log),
         rescan: top.duration("rescan", rescan).unwrap_or(default.rescan),
+        at_once: AtOnce {
+            intakes: few(top, "intakes", default.at_once.intakes),
+            builds: few(top, "builds", default.at_once.builds),
+        },
         defaults: defaults(top, default.defaults),
         state_dir,
         run_dir,
@@ -51,6 +58,11 @@ fn daemon(top: &Section<'_>) -> DaemonSettings {
 /// How many of something the history keeps.
 fn kept(top: &Section<'_>, key: &'static str, default: u32) -> u32 {
     top.number(key, 1..=MAX_KEPT).map_or(default, sections::to_u32)
+}
+
+/// How many of something there are at a time.
+fn few(top: &Section<'_>, key: &'static str, default: u32) -> u32 {
+    top.number(key, 1..=MAX_AT_ONCE).map_or(default, sections::to_u32)
 }
 
 /// An absolute path without `..`.

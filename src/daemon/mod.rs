@@ -113,7 +113,7 @@ async fn run(args: &Args, settings: DaemonSettings, level: log::Level) -> Result
         history: History::open(&settings.history),
         worker: args.worker.clone(),
         events: Events::new(),
-        turns: Turns::default(),
+        turns: Turns::new(settings.at_once),
         run_dir: settings.run_dir.clone(),
         state_dir: settings.state_dir.clone(),
         directory: Directory::new(),

@@ -150,6 +150,7 @@ impl<U: UnitControl> Settings<U> {
         self.access.send_replace(access::of(&settings.access));
         self.log.set(settings.log);
         self.registry.set_rescan(settings.rescan);
+        self.registry.set_at_once(settings.at_once);
         if settings.apps_dir != self.in_force.apps_dir {
             self.files = Files::watch(&self.file, &settings.apps_dir);
         }
@@ -200,7 +201,7 @@ mod tests {
             history: History::open(folder.join("history.db")),
             worker: "/nonexistent".into(),
             events: Events::new(),
-            turns: Turns::default(),
+            turns: Turns::new(Default::default()),
             run_dir: folder.into(),
             state_dir: folder.into(),
             directory: Directory::new(),
