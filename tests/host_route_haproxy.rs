@@ -91,7 +91,7 @@ fn who_is_taken_out_ends_what_it_has_begun() {
         let slow = std::thread::scope(|scope| {
             let slow = scope.spawn(|| world.host.ok("curl -sS -m 60 http://127.0.0.1:8080/slow/15000"));
             wait_until("the request at work", PATIENCE, || {
-                match world.host.ok("ss -Htn state established sport = :20000 | wc -l").as_str() {
+                match world.host.ok("ss -Htn state established dport = :8080 | wc -l").as_str() {
                     "0" => Err("nobody".to_owned()),
                     _ => Ok(()),
                 }
@@ -117,7 +117,7 @@ fn who_is_taken_out_ends_what_it_has_begun() {
             let counts = ["drained", "cut"].map(|key| connections[key].as_u64());
             counts.map(|count| count.unwrap_or_else(|| panic!("{deployment}")))
         };
-        // slotd asks the users' address itself, and such a question may be at work, too.
+        // slotd asks the users' address itself, and such a question may be at work when the drain begins.
         let [ended, cut] = counted(&history[1]);
         assert!((1..=2).contains(&ended) && cut == 0, "{ended} drained and {cut} cut: the request at work alone");
         let [idle, cut] = counted(&history[0]);
