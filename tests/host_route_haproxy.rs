@@ -51,6 +51,8 @@ fn shares_are_exact_and_reloads_at_the_same_time_change_nothing() {
     on_both("hap-shares", |world| {
         world.live("web", 8080, "1.0.0");
         world.live("web", 8080, "2.0.0");
+        // slotd would stop what isn't live.
+        mask_slotd(world);
         world.host.ok("systemctl start web@1.0.0.service");
         switch(world, &[("1.0.0", 9), ("2.0.0", 1)]);
         let canary = count(world, 1000, "2.0.0");
