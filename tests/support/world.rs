@@ -14,7 +14,7 @@ use super::wait_until;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Proofs short enough for tests, and long enough for a loaded machine. A release that fails its probe takes the whole
-/// deadline, which begins once its unit is up: a good one answers within some tenths of a second, beside four hosts too.
+/// deadline, which begins once its unit is up: a good one answers within some tenths of a second, beside other hosts too.
 pub const PROOF: &str =
     "[proof]\ninterval = \"100ms\"\ntimeout = \"2s\"\nsuccesses = 2\ndeadline = \"8s\"\nstable_for = \"500ms\"\n";
 
