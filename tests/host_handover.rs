@@ -311,6 +311,7 @@ fn undone_haproxy() {
 }
 
 #[test]
+#[ignore = "each has the machine to itself; another route has the same row for each change"]
 fn undone_nginx() {
     undone(&NGINX_SOAKED);
 }

@@ -212,6 +212,57 @@ fn who_comes_to_one_that_has_left_is_let_in_by_the_next_and_not_refused() {
     });
 }
 
+/// A client that asks from a port of its own, says how the connection ended, and for each line asks once more from there.
+const RETURNS: &str = r#"
+import socket, sys
+def ask():
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("", 31000))
+    # Less than the kernel remembers a closed connection for, by itself.
+    s.settimeout(8)
+    s.connect(("192.0.2.1", 8080))
+    s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    print("sent", flush=True)
+    return s.recv(4096).split(b"version ")[1].split(b" ")[0].decode()
+while True:
+    try: print(ask(), flush=True)
+    except OSError as error: print(type(error).__name__, flush=True)
+    if not sys.stdin.readline(): break
+"#;
+
+#[test]
+fn who_was_reset_comes_back_from_the_same_port_and_meets_the_live_slot() {
+    on_both("nft-reset", |world| {
+        two_that_run(world);
+        world.host.write("/root/returns.py", RETURNS);
+        let said = |both: &str| {
+            wait_until(&format!("{both:?} of both clients"), PATIENCE, || {
+                let said = text(&world.host.sh("tail -qn 1 /root/returned.*"));
+                if said == both { Ok(()) } else { Err(said) }
+            });
+        };
+        // It takes connections, reads nothing, and dies: those who wait in its queue are reset.
+        switch(world, &[("1.0.0", 1)]);
+        world.host.ok("systemctl kill -s STOP web@1.0.0.service && mkfifo /root/again.here /root/again.there");
+        let returns = "python3 /root/returns.py";
+        world.host.ok(&format!(
+            "({returns} <>/root/again.here >/root/returned.here 2>&1 &); \
+             (ip netns exec others {returns} <>/root/again.there >/root/returned.there 2>&1 &)"
+        ));
+        said("sent\nsent");
+        world.host.ok("systemctl kill -s KILL web@1.0.0.service && systemctl stop web@1.0.0.service");
+        said("ConnectionResetError\nConnectionResetError");
+        // What the host says of open ones holds here too.
+        world.host.ok("echo 4321 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established");
+        switch(world, &[("2.0.0", 1)]);
+        let rules = world.host.ok("nft list table inet slotd_web");
+        assert!(rules.contains("established : 4321") || rules.contains("established : 1h12m1s"), "{rules}");
+        world.host.ok("echo >/root/again.here && echo >/root/again.there");
+        said("2.0.0\n2.0.0");
+    });
+}
+
 #[test]
 fn deployments_beside_the_live_slot_refuse_nobody() {
     on_both("nft-deploy", |world| {

@@ -17,7 +17,7 @@ use crate::deployment::driver::Driven;
 use crate::deployment::intent::IntentFile;
 use crate::inbox::{self, Inbox, InboxSettings};
 use crate::model::deployment::Blame;
-use crate::model::{Code, DeploymentId, Digest, Fault, Freeze, Outcome, Report, SlotName};
+use crate::model::{Code, DeploymentId, Digest, Fault, Freeze, Outcome, Report, SlotName, UnitName};
 use crate::units::UnitControl;
 
 use super::ahead::{Leading, Led, next_of};
@@ -120,6 +120,7 @@ enum Woken {
     Driven(Result<Driven, JoinError>),
     Pruned(Result<Result<Pruned, Fault>, JoinError>),
     Cleared(Result<strays::Cleared, JoinError>),
+    Heard(Option<UnitName>),
     Led(Led),
     Retry,
     Rebuild,
@@ -195,6 +196,7 @@ impl<U: UnitControl> App<U> {
                 }
                 Woken::Prune => self.prune_in_time(),
                 Woken::Strays => self.look_for_strays(),
+                Woken::Heard(unit) => self.heard_of_job(unit),
                 Woken::Live => self.live_changed().await,
                 // What has come to its end is noticed below.
                 Woken::Look => {}
@@ -217,6 +219,7 @@ impl<U: UnitControl> App<U> {
             () = at(self.recover_at) => Woken::Recover,
             () = tokio::time::sleep_until(self.prune_at) => Woken::Prune,
             () = tokio::time::sleep_until(self.strays.look_at), if matches!(self.work, Work::Nothing) => Woken::Strays,
+            unit = self.strays.heard() => Woken::Heard(unit),
             () = self.live.changed() => Woken::Live,
             () = at(self.paused.then(|| Instant::now() + PAUSE_LOOK)) => Woken::Look,
             () = alarm::at(alarm) => Woken::Look,

@@ -15,6 +15,7 @@ use super::verbs::Verb;
 impl<U: UnitControl> App<U> {
     pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
+        self.strays.look_soon();
         match result {
             Ok(driven) => {
                 self.note_end(&driven.report);

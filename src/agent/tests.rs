@@ -8,6 +8,7 @@ mod orphans;
 mod pauses;
 mod pins;
 mod states;
+mod strays;
 mod turns;
 
 use std::path::PathBuf;

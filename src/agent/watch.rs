@@ -55,6 +55,11 @@ impl<U: UnitControl> LiveWatch<U> {
         self.look(rule).await;
     }
 
+    /// Whether it is one of the live slot's.
+    pub fn watches(&self, unit: &UnitName) -> bool {
+        self.of.contains_key(unit)
+    }
+
     /// Waits until it is time to look. What it has heard meanwhile outlives a wait that is given up.
     pub async fn changed(&mut self) {
         loop {

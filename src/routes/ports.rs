@@ -32,6 +32,9 @@ const HELPER_LIMIT: Duration = Duration::from_secs(45);
 /// Between two counts of what is still open.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
+/// How often connections are counted anew at once, where some came or went meanwhile.
+const RECOUNTS: usize = 5;
+
 /// When a client sends its first packet again that got no answer (RFC 6298, 2.1), and a little more. It was sent to the
 /// instance before the switch, so the kernel sends its second try there as well, and nothing counts it meanwhile.
 const SECOND_TRY: Duration = Duration::from_millis(1200);
@@ -132,15 +135,7 @@ impl<U: UnitControl> OwnPorts<U> {
             (began + at_most, if ports.is_empty() || !self.by_kernel { began } else { began + SECOND_TRY });
         let mut most = 0;
         loop {
-            let counted = ports.clone();
-            let counted = blocking(move || sock_diag::open_connections(&counted).map_err(|error| not_counted(&error)));
-            let mut open = counted.await?;
-            if let (Some(haproxy), 1..) = (&self.haproxy, open) {
-                // Asked after the count: one that comes back to rest in between has no user any more, and one that goes to
-                // work is counted. While HAProxy doesn't answer, all count.
-                let idle = haproxy.idle().await.unwrap_or_default();
-                open = open.saturating_sub(ports.iter().filter_map(|port| idle.get(port)).sum());
-            }
+            let open = self.users(&ports).await?;
             most = most.max(open);
             let now = Instant::now();
             if now >= end || (open == 0 && now >= least) {
@@ -148,6 +143,26 @@ impl<U: UnitControl> OwnPorts<U> {
             }
             tokio::time::sleep(COUNT_EVERY).await;
         }
+    }
+
+    /// How many connections to these ports have a user.
+    async fn users(&self, ports: &[u16]) -> Result<u64, Fault> {
+        let mut open = count(ports).await?;
+        let mut users = open;
+        for _ in 0..RECOUNTS {
+            let (Some(haproxy), 1..) = (&self.haproxy, open) else { return Ok(open) };
+            // Asked after the count: one that comes back to rest in between has no user any more, and one that goes to
+            // work is counted. While HAProxy doesn't answer, all count.
+            let idle = haproxy.idle().await.unwrap_or_default();
+            users = open.saturating_sub(ports.iter().filter_map(|port| idle.get(port)).sum());
+            // One that HAProxy closed between the two was counted, and is none that rests: it would pass for a user's.
+            let now = count(ports).await?;
+            if now == open {
+                break;
+            }
+            open = now;
+        }
+        Ok(users)
     }
 
     /// The address that users call accepts.
@@ -243,6 +258,12 @@ impl<U: UnitControl> OwnPorts<U> {
             port_of_env(&String::from_utf8_lossy(&bytes))
         })
     }
+}
+
+/// How many connections to these ports are open.
+async fn count(ports: &[u16]) -> Result<u64, Fault> {
+    let ports = ports.to_vec();
+    blocking(move || sock_diag::open_connections(&ports).map_err(|error| not_counted(&error))).await
 }
 
 fn not_counted(error: &io::Error) -> Fault {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::model::evidence::{JournalLine, UnitSeen};
-use crate::model::{Timestamp, UnitName};
+use crate::model::{Template, Timestamp, UnitName};
 
 /// What slotd asks of the service manager.
 ///
@@ -51,6 +51,9 @@ pub trait UnitControl: Clone + Send + Sync + 'static {
 
     /// Tells of changes of these units until it is dropped.
     fn watch(&self, units: &[UnitName]) -> impl Future<Output = Result<UnitWatch, UnitError>> + Send;
+
+    /// Tells of each instance of these templates for which a job ended, whoever asked for it, until it is dropped.
+    fn watch_jobs(&self, templates: &[Template]) -> impl Future<Output = Result<UnitWatch, UnitError>> + Send;
 
     /// The last `lines` lines that the run `invocation` wrote to the journal, oldest first; empty where it can't
     /// be read.

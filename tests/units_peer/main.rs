@@ -291,3 +291,22 @@ async fn a_watch_tells_of_its_units_and_ends_when_it_might_miss_something() {
     world.changes(WEB).await;
     assert_eq!(next(&mut watch).await, Some(web()));
 }
+
+#[tokio::test]
+async fn a_watch_on_jobs_tells_of_its_templates_and_ends_when_it_might_miss_something() {
+    let world = World::new();
+    let systemd = world.client().await;
+    let templates = ["web@".parse().expect("a template")];
+    let mut watch = systemd.watch_jobs(&templates).await.expect("a watch");
+    world.job_of_ends("web-log@2.service").await;
+    world.job_of_ends("web@2.service").await;
+    assert_eq!(next(&mut watch).await, Some(web()));
+    world.reloads().await;
+    assert_eq!(next(&mut watch).await, None);
+
+    let mut watch = systemd.watch_jobs(&templates).await.expect("a second watch");
+    world.job_of_ends("web@2.service").await;
+    assert_eq!(next(&mut watch).await, Some(web()));
+    world.cuts().await;
+    assert_eq!(next(&mut watch).await, None);
+}

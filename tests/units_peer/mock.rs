@@ -131,6 +131,11 @@ impl World {
         Manager::job_removed(&self.emitter(), id, job_path(id), "any.service", result).await.expect("sent");
     }
 
+    /// Some job, of this unit.
+    pub async fn job_of_ends(&self, unit: &str) {
+        Manager::job_removed(&self.emitter(), 1000, job_path(1000), unit, "done").await.expect("sent");
+    }
+
     pub async fn reloads(&self) {
         Manager::reloading(&self.emitter(), true).await.expect("sent");
         Manager::reloading(&self.emitter(), false).await.expect("sent");

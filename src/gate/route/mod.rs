@@ -8,6 +8,7 @@ pub mod haproxy;
 pub mod nftables;
 pub mod nginx;
 pub mod set;
+pub mod timeouts;
 
 use crate::model::route::{RouteBackend, RouteCall, RouteKind};
 use crate::model::{AppName, Layout};
@@ -18,6 +19,7 @@ use haproxy::{Haproxy, HaproxyError};
 use nftables::{NftError, Table};
 use nginx::{Nginx, NginxError};
 use set::{SetError, Source};
+use timeouts::Timeouts;
 
 /// Why users aren't sent where they should be.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,8 @@ pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result
         match &call.kind {
             RouteKind::Nftables { port } => {
                 let (port, ports, standby) = (*port, call.ports, !set.standby.is_empty());
-                Table { app, port, ports, backends, standby }.apply()?;
+                let timeouts = &Timeouts::of_host();
+                Table { app, port, ports, backends, standby, timeouts }.apply()?;
             }
             RouteKind::Haproxy { backend, socket, servers } => {
                 let states = layout.server_states();

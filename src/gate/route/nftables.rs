@@ -13,8 +13,8 @@
 //!
 //! A client whose first packet got no answer (a full queue) repeats it, and conntrack sends the repetition where the first
 //! one went, though that instance may have left the set and stopped by then. Its refusal is kept from the client: conntrack
-//! forgets the connection by it all the same, so that the next repetition goes by the rules. The same holds for an instance
-//! of the set that ends while another one stands by: slotd is about to send users there.
+//! forgets the connection by it all the same (see [`timeouts`](super::timeouts)), so that the next repetition goes by the
+//! rules. The same holds for an instance of the set that ends while another one stands by: slotd is about to send users there.
 
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
@@ -23,6 +23,8 @@ use serde_json::Value;
 
 use crate::model::AppName;
 use crate::model::route::{PortRange, RouteBackend};
+
+use super::timeouts::Timeouts;
 
 /// What is run.
 const PROGRAM: &str = "nft";
@@ -44,6 +46,8 @@ pub struct Table<'a> {
     pub backends: &'a [RouteBackend],
     /// Whether somebody stands by, so that who finds none of `backends` is to wait.
     pub standby: bool,
+    /// How long the connections are remembered.
+    pub timeouts: &'a Timeouts,
 }
 
 /// Why a table isn't in force.
@@ -75,10 +79,12 @@ impl Table<'_> {
     /// The transaction, in nft's language.
     fn ruleset(&self) -> String {
         let (name, port, ports) = (self.name(), self.port, self.ports);
+        let (timeouts, remembered) = (self.timeouts.object(), self.timeouts.name());
+        let users = format!("fib daddr type local tcp dport {port} ct timeout set \"{remembered}\"");
         let redirect = match self.turns().0.as_slice() {
             // Nobody listens there: the kernel refuses.
             [] => String::new(),
-            [(_, _, own)] => format!("fib daddr type local tcp dport {port} redirect to :{own}"),
+            [(_, _, own)] => format!("{users} redirect to :{own}"),
             turns => {
                 let all = turns.last().map_or(0, |(_, last, _)| last + 1);
                 // A range of one turn is none to nft.
@@ -89,7 +95,7 @@ impl Table<'_> {
                 let map: Vec<String> =
                     turns.iter().map(|(first, last, own)| format!("{} : {own}", key(first, last))).collect();
                 let map = map.join(", ");
-                format!("fib daddr type local tcp dport {port} redirect to :numgen inc mod {all} map {{ {map} }}")
+                format!("{users} redirect to :numgen inc mod {all} map {{ {map} }}")
             }
         };
         let told = match self.told().as_slice() {
@@ -99,6 +105,7 @@ impl Table<'_> {
         // Where table and chains are there already, the first part says what is so.
         format!(
             "table inet {name} {{
+    {timeouts}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
     }}
@@ -164,14 +171,16 @@ table inet {name} {{
             rules.filter(move |rule| rule["chain"] == chain).filter_map(|rule| rule["expr"].as_array())
         };
         for chain in ["prerouting", "output"] {
-            let found: Vec<(Option<u64>, Turns)> = rules(chain)
+            let found: Vec<(Option<u64>, Option<&str>, Turns)> = rules(chain)
                 .filter_map(|expr| {
                     let port = expr.iter().find_map(|it| port_of(it, "dport")?.1.as_u64());
-                    Some((port, expr.iter().find_map(|it| redirected(&it["redirect"]["port"]))?))
+                    let remembered = expr.iter().find_map(|it| it["ct timeout"].as_str());
+                    Some((port, remembered, expr.iter().find_map(|it| redirected(&it["redirect"]["port"]))?))
                 })
                 .collect();
-            let turns = self.turns();
-            let wanted = if turns.0.is_empty() { vec![] } else { vec![(Some(u64::from(self.port)), turns)] };
+            let (turns, remembered) = (self.turns(), self.timeouts.name());
+            let rule = (Some(u64::from(self.port)), Some(remembered.as_str()), turns);
+            let wanted = if rule.2.0.is_empty() { vec![] } else { vec![rule] };
             if found != wanted {
                 return Err(format!("chain {chain} has {found:?}, and should have {wanted:?}"));
             }
@@ -261,6 +270,9 @@ fn gcd(a: u32, b: u32) -> u32 {
 mod tests {
     use super::*;
 
+    /// Where the host says nothing.
+    const REMEMBERED: &str = "forgets_closed_x_x_x_x_x_x_x_x_x";
+
     fn backends(weights: &[u32]) -> Vec<RouteBackend> {
         let backend = |(n, weight): (u16, &u32)| RouteBackend {
             instance: format!("1{}", if n == 0 { String::new() } else { format!("@{}", n + 1) }).parse().expect("name"),
@@ -272,8 +284,8 @@ mod tests {
 
     fn with<T>(weights: &[u32], look: impl Fn(Table<'_>) -> T) -> T {
         let (app, backends) = ("my-app".parse().expect("app"), backends(weights));
-        let ports = PortRange::new(20000, 20099).expect("a range");
-        look(Table { app: &app, port: 8080, ports, backends: &backends, standby: false })
+        let (ports, timeouts) = (PortRange::new(20000, 20099).expect("a range"), Timeouts::default());
+        look(Table { app: &app, port: 8080, ports, backends: &backends, standby: false, timeouts: &timeouts })
     }
 
     #[test]
@@ -294,12 +306,13 @@ mod tests {
         let text = with(&[3, 1], |table| table.ruleset());
         let (before, after) = text.split_once("flush table inet slotd_my-app\n").expect("a flush");
         assert!(before.contains("type nat hook output") && !before.contains("redirect"), "{text}");
-        assert!(!after.contains("type nat hook"), "{text}");
-        let line = "fib daddr type local tcp dport 8080 redirect to :numgen inc mod 4 map { 0-2 : 20000, 3 : 20001 }\n";
-        assert_eq!(text.matches(line).count(), 2, "{text}");
+        assert!(!after.contains("type nat hook") && !after.contains("ct timeout forgets"), "{text}");
+        let users = format!("fib daddr type local tcp dport 8080 ct timeout set \"{REMEMBERED}\"");
+        let line = format!("{users} redirect to :numgen inc mod 4 map {{ 0-2 : 20000, 3 : 20001 }}\n");
+        assert_eq!(text.matches(&line).count(), 2, "{text}");
         assert!(text.contains("tcp dport 20000-20099 drop\n"), "{text}");
         let text = with(&[1], |table| table.ruleset());
-        assert_eq!(text.matches("tcp dport 8080 redirect to :20000\n").count(), 2, "{text}");
+        assert_eq!(text.matches(&format!("{users} redirect to :20000\n")).count(), 2, "{text}");
         assert!(!with(&[], |table| table.ruleset()).contains("redirect"));
     }
 
@@ -323,7 +336,8 @@ mod tests {
             )
         };
         let rule = |chain: &str, expr: &str| format!(r#"{{"rule":{{"chain":"{chain}","expr":[{expr}]}}}}"#);
-        let redirect = format!(r#"{},{{"redirect":{{"port":{redirect}}}}}"#, matched("==", "dport", "8080"));
+        let timeout = format!(r#"{{"ct timeout":"{REMEMBERED}"}}"#);
+        let redirect = format!(r#"{},{timeout},{{"redirect":{{"port":{redirect}}}}}"#, matched("==", "dport", "8080"));
         let drop = r#"{"drop":null}"#;
         let (closed, told) = (
             format!("{},{drop}", matched("==", "dport", closed)),
@@ -354,6 +368,7 @@ mod tests {
             (&[1], listing(one, one, one), "doesn't close 20000-20099"),
             (&[1], listing(one, range, two), "chain refusals doesn't keep those of 20000-20099"),
             (&[1], listing(one, range, one).replacen("8080", "8081", 1), "chain prerouting has"),
+            (&[1], listing(one, range, one).replacen(REMEMBERED, "another", 1), "chain prerouting has"),
             (&[1], listing(one, range, one).replace("\"output\"", "\"other\""), "chain output has"),
             (&[1], listing(one, range, one).replace("\"drop\"", "\"accept\""), "doesn't close"),
             (&[1], "{}".to_owned(), "no list"),

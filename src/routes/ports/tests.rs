@@ -1,5 +1,6 @@
 //! Switches, drains and troubles of a route over own ports, against a scripted systemd.
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::{AnyRoute, Route};
@@ -19,10 +20,20 @@ struct Site {
 impl Site {
     /// An app whose users call `port`, with the helper up.
     fn new(port: u16, range: &str) -> Site {
-        let (base, units) = (tempfile::tempdir().expect("a folder"), FakeUnits::new());
+        Site::with(tempfile::tempdir().expect("a folder"), &format!("kind = \"nftables\"\nport = {port}"), range)
+    }
+
+    /// An app behind a HAProxy, which is asked at this socket.
+    fn behind_haproxy(socket: &std::path::Path, range: &str) -> Site {
+        let route = format!("kind = \"haproxy\"\nbackend = \"web\"\nsocket = \"{}\"", socket.display());
+        Site::with(tempfile::tempdir().expect("a folder"), &route, range)
+    }
+
+    fn with(base: tempfile::TempDir, route: &str, range: &str) -> Site {
+        let units = FakeUnits::new();
         let name = "web".parse().expect("a name");
         let text = format!(
-            "[[unit]]\nname = \"web@\"\n[route]\nkind = \"nftables\"\nport = {port}\nports = \"{range}\"\n\
+            "[[unit]]\nname = \"web@\"\n[route]\n{route}\nports = \"{range}\"\n\
              [[probe]]\nkind = \"tcp\"\naddress = \"127.0.0.1:{{port}}\"\n"
         );
         let settings = parse_app(&name, std::path::Path::new("web.toml"), &text, &Default::default());
@@ -187,6 +198,33 @@ async fn a_drain_waits_for_users_and_not_for_ever() {
         users.clear();
     });
     assert_eq!(drained.expect("drained").open, 0);
+}
+
+/// HAProxy keeps connections without a user, and closes them when it likes.
+#[tokio::test]
+async fn what_haproxy_closes_while_it_is_asked_is_no_users() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("s");
+    let haproxy = tokio::net::UnixListener::bind(&socket).expect("bound");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let site = Site::behind_haproxy(&socket, "20000-20099");
+    let leaving = BTreeSet::from([site.runs("1", address.port())]);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push((TcpStream::connect(address).await.expect("connected"), listener.accept().await.expect("accepted")));
+    }
+    let answers = async {
+        // The first question finds two at rest, and all but the user's gone by the time of its answer; then the user goes.
+        for left in [1, 1, 0] {
+            let (mut asked, _) = haproxy.accept().await.expect("a question");
+            open.truncate(left);
+            let answer = format!("# bkname/svname addr port idle_cur\nweb/s1 127.0.0.1 {} 0\n\n", address.port());
+            asked.write_all(answer.as_bytes()).await.expect("answered");
+        }
+    };
+    let (drained, ()) = tokio::join!(site.route.drain(&leaving, BRIEF), answers);
+    assert_eq!(drained, Ok(Drained { ended: 1, open: 0 }));
 }
 
 #[tokio::test]

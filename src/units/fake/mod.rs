@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::model::evidence::JournalLine;
-use crate::model::{Timestamp, UnitName};
+use crate::model::{Template, Timestamp, UnitName};
 
 use super::{Active, Bonds, JobResult, Load, Signal, UnitControl, UnitError, UnitStatus, UnitWatch};
 pub use script::Script;
@@ -69,6 +69,7 @@ impl FakeUnits {
         let mut world = self.world();
         world.bus_lost = true;
         world.watches.clear();
+        world.job_watches.clear();
     }
 
     /// The bus is there again.
@@ -78,7 +79,9 @@ impl FakeUnits {
 
     /// systemd reloads: watches end.
     pub fn reload(&self) {
-        self.world().watches.clear();
+        let mut world = self.world();
+        world.watches.clear();
+        world.job_watches.clear();
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -260,6 +263,14 @@ impl UnitControl for FakeUnits {
             world.unit(unit);
         }
         world.watches.push((units.to_vec(), sender));
+        Ok(watch)
+    }
+
+    async fn watch_jobs(&self, templates: &[Template]) -> Result<UnitWatch, UnitError> {
+        let (sender, watch) = UnitWatch::channel();
+        let mut world = self.world();
+        world.answers()?;
+        world.job_watches.push((templates.to_vec(), sender));
         Ok(watch)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::model::evidence::JournalLine;
-use crate::model::{Timestamp, UnitName};
+use crate::model::{Template, Timestamp, UnitName};
 use crate::units::{Active, Bonds, JobResult, Load, UnitError, UnitStatus};
 
 use super::short;
@@ -16,6 +16,7 @@ pub(super) struct World {
     pub(super) units: BTreeMap<UnitName, Unit>,
     pub(super) journals: BTreeMap<String, Vec<JournalLine>>,
     pub(super) watches: Vec<(Vec<UnitName>, mpsc::Sender<UnitName>)>,
+    pub(super) job_watches: Vec<(Vec<Template>, mpsc::Sender<UnitName>)>,
     pub(super) calls: Vec<String>,
     pub(super) runs: u64,
     /// Which unit goes down with which, and which needs which.
@@ -149,7 +150,14 @@ impl World {
         status.job && status.active == Active::Deactivating
     }
 
+    /// Each change is the end of a job, too.
     pub(super) fn tell(&mut self, name: &UnitName) {
+        self.job_watches.retain(|(templates, sender)| {
+            if templates.iter().any(|template| template.as_str() == name.prefix()) {
+                let _ = sender.try_send(name.clone());
+            }
+            !sender.is_closed()
+        });
         self.watches.retain(|(units, sender)| {
             if units.contains(name) {
                 let _ = sender.try_send(name.clone());

@@ -34,6 +34,8 @@ pub(super) enum Event {
     JobRemoved {
         /// Which.
         job: OwnedObjectPath,
+        /// Of which unit.
+        unit: String,
         /// systemd's word for how.
         result: String,
     },
@@ -128,9 +130,10 @@ async fn dispatch(
             () = connection.closed() => return,
             Some(signal) = signals.jobs.next() => {
                 if let Ok(args) = signal.args() {
-                    let (job, result) = (args.job.to_owned().into(), args.result.to_owned());
+                    let (job, unit) = (args.job.to_owned().into(), args.unit.to_owned());
+                    let result = args.result.to_owned();
                     // No receiver means that nobody waits.
-                    let _ = events.send(Event::JobRemoved { job, result });
+                    let _ = events.send(Event::JobRemoved { job, unit, result });
                 }
                 false
             }

@@ -22,11 +22,11 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 use zbus::{MatchRule, MessageStream};
 
 use crate::model::evidence::JournalLine;
-use crate::model::{Timestamp, UnitName};
+use crate::model::{Template, Timestamp, UnitName};
 
 use super::{Bonds, JobResult, Signal, UnitControl, UnitError, UnitStatus, UnitWatch, journal};
 use job::Verb;
-use link::{Link, SYSTEMD, bounded};
+use link::{Event, Link, SYSTEMD, bounded};
 use trouble::{Patience, Trouble};
 use view::{Properties, View};
 
@@ -147,6 +147,28 @@ impl Systemd {
         tokio::spawn(forward(select_all(streams), rereads, sender));
         Ok(watch)
     }
+
+    /// systemd sends these signals to slotd anyway.
+    async fn try_watch_jobs(&self, templates: &[Template]) -> Result<UnitWatch, Trouble> {
+        let mut events = self.link().await?.events()?;
+        let templates = templates.to_vec();
+        let (sender, watch) = UnitWatch::channel();
+        tokio::spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    () = sender.closed() => return,
+                    event = events.recv() => event,
+                };
+                // Where some may have been missed the receiver watches anew.
+                let Ok(Event::JobRemoved { unit, .. }) = event else { return };
+                let unit = UnitName::new(unit);
+                if templates.iter().any(|template| template.as_str() == unit.prefix()) {
+                    drop(sender.try_send(unit));
+                }
+            }
+        });
+        Ok(watch)
+    }
 }
 
 impl UnitControl for Systemd {
@@ -217,6 +239,16 @@ impl UnitControl for Systemd {
         let patience = Patience::new();
         loop {
             match self.try_watch(units).await {
+                Ok(watch) => return Ok(watch),
+                Err(trouble) => patience.again(trouble).await.map_err(no_bus)?,
+            }
+        }
+    }
+
+    async fn watch_jobs(&self, templates: &[Template]) -> Result<UnitWatch, UnitError> {
+        let patience = Patience::new();
+        loop {
+            match self.try_watch_jobs(templates).await {
                 Ok(watch) => return Ok(watch),
                 Err(trouble) => patience.again(trouble).await.map_err(no_bus)?,
             }
