@@ -104,12 +104,21 @@ fn alone(ready: &Ready, rules: &Rules<'_>) -> Result<(), NotLive> {
         _ if rules.deploy == DeployMode::Manual => Err(NotLive::Manual),
         _ if version.is_pre_release() => Err(NotLive::PreRelease),
         Some(mark) => Err(NotLive::BelowMark(mark.clone())),
-        None => match (rules.paused, rules.frozen, rules.pinned) {
-            (Some(mark), ..) => Err(NotLive::Paused(mark.to_owned())),
-            (None, Some(freeze), _) => Err(NotLive::Frozen(freeze.clone())),
-            (None, None, Some(pin)) => Err(NotLive::Pinned(pin.clone())),
-            (None, None, None) => Ok(()),
-        },
+        None => waits_for(rules).map_or(Ok(()), Err),
+    }
+}
+
+/// What keeps everything from going live by itself, if something does.
+pub fn held(rules: &Rules<'_>) -> Option<NotLive> {
+    if rules.deploy == DeployMode::Manual { Some(NotLive::Manual) } else { waits_for(rules) }
+}
+
+fn waits_for(rules: &Rules<'_>) -> Option<NotLive> {
+    match (rules.paused, rules.frozen, rules.pinned) {
+        (Some(mark), ..) => Some(NotLive::Paused(mark.to_owned())),
+        (None, Some(freeze), _) => Some(NotLive::Frozen(freeze.clone())),
+        (None, None, Some(pin)) => Some(NotLive::Pinned(pin.clone())),
+        (None, None, None) => None,
     }
 }
 

@@ -134,6 +134,11 @@ impl<U: UnitControl> Service for Registry<U> {
         Ok(Planned { dependencies: self.dependencies(app).await, foreseen, ..planned })
     }
 
+    async fn plan_route(&self, app: &AppName, query: PlanQuery) -> Result<Planned, ApiError> {
+        let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
+        self.planned_route(app, &self.view(app).await?, otherwise).await
+    }
+
     async fn plan_staged(&self, app: &AppName, query: PlanQuery, caller: Caller) -> Result<Planned, ApiError> {
         let slot = self.ask(app, |answer| Ask::Prepare(caller, answer)).await?;
         self.plan(app, &slot, query).await

@@ -26,8 +26,8 @@ pub use freezes::{FreezeRequest, Frozen};
 pub use orders::{ActivateRequest, RollbackRequest, ScaleRequest};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{
-    FileCounts, Foreseen, PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit,
-    Resources, Runtime, Spell,
+    FileCounts, Foreseen, Gap, PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal,
+    PlannedReroute, PlannedUnit, Resources, Runtime, Spell,
 };
 pub use settings::{
     Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,

@@ -113,6 +113,11 @@ pub enum StagedWhat {
 }
 
 impl StagedWhat {
+    /// Whether it waits for a step of its own, and goes live with nothing else.
+    pub fn is_apart(&self) -> bool {
+        matches!(self, StagedWhat::Setting(change) if change.class == Class::OwnStep)
+    }
+
     /// Whether it is the setting of this key.
     pub fn is_setting(&self, key: &str) -> bool {
         matches!(self, StagedWhat::Setting(change) if change.key == key)
@@ -154,6 +159,9 @@ pub struct RedeployRequest {
     /// any case.
     #[serde(default)]
     pub without_dependencies: bool,
+    /// Users come by the way that is set from then on; `redeploy` only.
+    #[serde(default)]
+    pub route: bool,
 }
 
 /// The answer to `deploy-staged`.

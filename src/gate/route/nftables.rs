@@ -36,8 +36,8 @@ struct Turns(Vec<(u32, u32, u16)>);
 pub struct Table<'a> {
     /// Whose.
     pub app: &'a AppName,
-    /// The port that users call.
-    pub port: u16,
+    /// The ports that users call: one, or while they move to another one both.
+    pub public: &'a [u16],
     /// The range that is closed to the outside.
     pub ports: PortRange,
     /// Whom users are sent to; nobody: they are refused.
@@ -74,11 +74,11 @@ impl Table<'_> {
 
     /// The transaction, in nft's language.
     fn ruleset(&self) -> String {
-        let (name, port, ports) = (self.name(), self.port, self.ports);
-        let redirect = match self.turns().0.as_slice() {
+        let (name, ports) = (self.name(), self.ports);
+        let to = match self.turns().0.as_slice() {
             // Nobody listens there: the kernel refuses.
-            [] => String::new(),
-            [(_, _, own)] => format!("fib daddr type local tcp dport {port} redirect to :{own}"),
+            [] => None,
+            [(_, _, own)] => Some(format!("redirect to :{own}")),
             turns => {
                 let all = turns.last().map_or(0, |(_, last, _)| last + 1);
                 // A range of one turn is none to nft.
@@ -89,9 +89,14 @@ impl Table<'_> {
                 let map: Vec<String> =
                     turns.iter().map(|(first, last, own)| format!("{} : {own}", key(first, last))).collect();
                 let map = map.join(", ");
-                format!("fib daddr type local tcp dport {port} redirect to :numgen inc mod {all} map {{ {map} }}")
+                Some(format!("redirect to :numgen inc mod {all} map {{ {map} }}"))
             }
         };
+        let rule = |to: &String| {
+            let rules = self.public.iter().map(|port| format!("fib daddr type local tcp dport {port} {to}"));
+            rules.collect::<Vec<_>>().join("\n        ")
+        };
+        let redirect = to.as_ref().map(rule).unwrap_or_default();
         let told = match self.told().as_slice() {
             [] => String::new(),
             told => format!("tcp sport != {{ {} }} ", told.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
@@ -171,7 +176,8 @@ table inet {name} {{
                 })
                 .collect();
             let turns = self.turns();
-            let wanted = if turns.0.is_empty() { vec![] } else { vec![(Some(u64::from(self.port)), turns)] };
+            let public = self.public.iter().filter(|_| !turns.0.is_empty());
+            let wanted: Vec<_> = public.map(|port| (Some(u64::from(*port)), turns.clone())).collect();
             if found != wanted {
                 return Err(format!("chain {chain} has {found:?}, and should have {wanted:?}"));
             }
@@ -273,7 +279,7 @@ mod tests {
     fn with<T>(weights: &[u32], look: impl Fn(Table<'_>) -> T) -> T {
         let (app, backends) = ("my-app".parse().expect("app"), backends(weights));
         let ports = PortRange::new(20000, 20099).expect("a range");
-        look(Table { app: &app, port: 8080, ports, backends: &backends, standby: false })
+        look(Table { app: &app, public: &[8080], ports, backends: &backends, standby: false })
     }
 
     #[test]
@@ -313,6 +319,33 @@ mod tests {
         assert_eq!(silent(&[1, 1], false), "tcp sport 20000-20099 tcp sport != { 20000, 20001 }");
         assert_eq!(silent(&[1, 1], true), "tcp sport 20000-20099");
         assert_eq!(silent(&[], false), "tcp sport 20000-20099");
+    }
+
+    #[test]
+    fn users_come_by_two_ports_while_they_move_from_one_to_the_other() {
+        let both = |weights: &[u32]| {
+            with(weights, |table| {
+                let table = Table { public: &[8080, 9090], ..table };
+                let rule = |chain: &str, port: u16| {
+                    format!(
+                        r#"{{"rule":{{"chain":"{chain}","expr":[{{"match":{{"op":"==","left":{{"payload":{{"field":"dport"}}}},"right":{port}}}}},{{"redirect":{{"port":20000}}}}]}}}}"#
+                    )
+                };
+                let listed = |rules: &[String]| format!(r#"{{"nftables":[{}]}}"#, rules.join(","));
+                let all = [("prerouting", 8080), ("prerouting", 9090), ("output", 8080), ("output", 9090)];
+                let all: Vec<String> = all.iter().map(|(chain, port)| rule(chain, *port)).collect();
+                let said = |rules: &[String]| table.is_what_is_listed(&listed(rules)).expect_err("no input chain");
+                (table.ruleset(), said(&all), said(&all[..3]))
+            })
+        };
+        let (text, both_listed, one_missing) = both(&[1]);
+        for port in [8080, 9090] {
+            let line = format!("fib daddr type local tcp dport {port} redirect to :20000\n");
+            assert_eq!(text.matches(&line).count(), 2, "{text}");
+        }
+        assert!(both_listed.contains("chain input"), "{both_listed}");
+        assert!(one_missing.contains("chain output has"), "{one_missing}");
+        assert!(!both(&[]).0.contains("redirect"));
     }
 
     /// As nft 1.0.6 and 1.1.3 list it, with what isn't looked at left out.
