@@ -69,6 +69,15 @@ pub enum NotLive {
     Frozen(Freeze),
 }
 
+/// Why `slot` doesn't go live, and isn't what an operator would be brought either: where apps are deployed by hand, only the
+/// highest above the mark is staged to go live next.
+pub fn why_not_next(slot: &SlotName, slots: &[Ready], rules: &Rules<'_>) -> Option<NotLive> {
+    match why_not(slot, slots, rules)? {
+        NotLive::Manual => why_not(slot, slots, &rules.free()).or(Some(NotLive::Manual)),
+        other => Some(other),
+    }
+}
+
 /// The release that goes live now, if one does.
 pub fn automatic<'a>(slots: &'a [Ready], rules: &Rules<'_>) -> Option<&'a SlotName> {
     let eligible = slots.iter().filter(|ready| alone(ready, rules).is_ok());
@@ -124,6 +133,22 @@ fn waits_for(rules: &Rules<'_>) -> Option<NotLive> {
 
 fn compare(a: &SlotName, b: &SlotName, order: VersionOrder) -> Ordering {
     order.compare(&a.version, &b.version).then(a.redeployment.cmp(&b.redeployment))
+}
+
+impl NotLive {
+    /// What brings `slot` of `app` live in spite of it, as a command.
+    pub fn next(&self, app: &str, slot: &SlotName) -> Option<String> {
+        Some(match self {
+            NotLive::IsLive => return None,
+            NotLive::Manual => format!("slotctl deploy-staged {app}"),
+            NotLive::Quarantined => format!("slotctl activate {app} {slot} --force"),
+            NotLive::PreRelease | NotLive::BelowMark(_) | NotLive::Lower(_) => format!("slotctl activate {app} {slot}"),
+            NotLive::Paused(mark) => format!("rm {}; systemctl start {app}.service", mark.display()),
+            NotLive::Frozen(Freeze { all: true, .. }) => "slotctl unfreeze".to_owned(),
+            NotLive::Frozen(_) => format!("slotctl unfreeze {app}"),
+            NotLive::Pinned(_) => format!("slotctl unpin {app}"),
+        })
+    }
 }
 
 impl fmt::Display for NotLive {

@@ -215,9 +215,9 @@ impl<U: UnitControl> Service for Registry<U> {
         request: RedeployRequest,
         caller: Caller,
     ) -> Result<DeployedStaged, ApiError> {
-        let DeployedStaged { staged, accepted } =
+        let DeployedStaged { staged, accepted, .. } =
             self.ask(app, |answer| Ask::DeployStaged(request, caller, answer)).await?;
-        Ok(DeployedStaged { staged, accepted: self.with_dependencies(app, accepted).await })
+        Ok(DeployedStaged { staged, accepted: self.with_dependencies(app, accepted).await, report: None })
     }
 
     async fn redeploy(&self, app: &AppName, request: RedeployRequest, caller: Caller) -> Result<Accepted, ApiError> {

@@ -254,7 +254,7 @@ impl<U: UnitControl> App<U> {
         let current = self.ground.current();
         if staged.is_empty() {
             let current = current.ok_or_else(|| self.nothing_is_live())?;
-            return Ok(DeployedStaged { staged, accepted: Accepted::Unchanged { current } });
+            return Ok(DeployedStaged { staged, accepted: Accepted::Unchanged { current }, report: None });
         }
         self.check_pause()?;
         self.check_freeze(None)?;
@@ -268,7 +268,7 @@ impl<U: UnitControl> App<U> {
         let ahead = if without_dependencies { Ahead::Nothing } else { Ahead::Staged };
         let otherwise = Otherwise { strategy, migration };
         let accepted = self.accept(Kind::Deploy, slot, caller, message, otherwise, ahead).await?;
-        Ok(DeployedStaged { staged, accepted })
+        Ok(DeployedStaged { staged, accepted, report: None })
     }
 
     /// The slot that `deploy-staged` would bring live; made, if it isn't there, so that it can be planned and approved.

@@ -3,10 +3,10 @@
 use crate::control::api::{Accepted, DeployedStaged, RedeployRequest, Staged, StagedWhat};
 use crate::model::{AppName, Exit, Migration, StrategyName, Timestamp};
 
-use super::Context;
 use super::activate::see_through;
 use super::ending::{During, Ending, Failure};
 use super::text::{ago, plain};
+use super::{Context, wait};
 
 /// `slotctl staged`.
 #[derive(Debug, clap::Args)]
@@ -81,8 +81,20 @@ pub async fn deploy(args: DeployStagedArgs, context: &Context<'_>) -> Result<End
     let path = format!("/v1/apps/{app}/deploy-staged");
     let answer: DeployedStaged =
         context.client.post_json(&path, &request).await.during(format!("deploy-staged {app}"))?;
-    context.out.document(&answer);
-    let DeployedStaged { staged, accepted } = answer;
+    // One document, whatever is waited for.
+    if context.out.json {
+        return match &answer.accepted {
+            Accepted::Deployment { id, .. } if !no_wait => {
+                let id = id.clone();
+                wait::follow_in(&id, answer, context).await
+            }
+            _ => {
+                context.out.document(&answer);
+                Ok(Exit::Ok.into())
+            }
+        };
+    }
+    let DeployedStaged { staged, accepted, .. } = answer;
     if staged.is_empty() {
         context.out.line(format!("{app}: nothing is staged"));
         return Ok(Exit::Ok.into());

@@ -239,6 +239,9 @@ pub struct Uploaded {
     pub deployment: Option<DeploymentId>,
     /// Why none does: "1.4.2 is below the mark 2.0.0". Neither this nor a deployment: it is live already.
     pub not_live: Option<String>,
+    /// What brings it live then, as a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// The answer to `POST /v1/apps/APP/prune?dry_run=BOOL`.

@@ -282,7 +282,7 @@ impl Service for Fake {
     ) -> Result<DeployedStaged, ApiError> {
         let RedeployRequest { message, .. } = request;
         let accepted = self.accept(format!("deploy-staged {app} {message:?}")).await?;
-        Ok(DeployedStaged { staged: Vec::new(), accepted })
+        Ok(DeployedStaged { staged: Vec::new(), accepted, report: None })
     }
 
     async fn redeploy(&self, app: &AppName, request: RedeployRequest, _: Caller) -> Result<Accepted, ApiError> {

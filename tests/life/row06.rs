@@ -61,6 +61,7 @@ fn row06_story() {
     let greeting = change(&differs, "env.GREETING");
     assert_eq!((&greeting["to"], &greeting["class"]), (&Value::Null, &"new-slot".into()));
     assert_eq!(change(&differs, "proof.interval")["class"], "next-deployment", "{differs}");
+    expect_parts(&world.ok("status web"), &["env.GREETING, env.TOKEN: the app is pinned", "`slotctl unpin`"]);
     let hidden = world.ok("diff web");
     assert!(hidden.contains("(hidden)") && !hidden.contains("\"new\""), "{hidden}");
     assert_eq!(world.host.ok("systemctl show -P InvocationID web@1.0.0.service"), run);

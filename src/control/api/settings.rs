@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::release::Release;
 use crate::model::setting::Said;
-use crate::model::{Class, DeploymentId, Migration, SlotName, StrategyName, Timestamp};
+use crate::model::{Class, DeploymentId, Migration, Report, SlotName, StrategyName, Timestamp};
 
 use super::Accepted;
 
@@ -172,6 +172,9 @@ pub struct DeployedStaged {
     /// The deployment that brings it live.
     #[serde(flatten)]
     pub accepted: Accepted,
+    /// How that ended; `slotctl` adds it where it has waited for the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
 }
 
 /// Query of `GET /v1/apps/APP/diff`.

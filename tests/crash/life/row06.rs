@@ -2,7 +2,7 @@
 
 use slotd::config::Profile;
 
-use crate::crash::Rig;
+use crate::crash::{Rig, STAYS_DEAD};
 use crate::support::host::text;
 use crate::support::world::World;
 
@@ -77,6 +77,24 @@ fn a_changed_route_is_taken_or_waits_however_slotd_dies() {
         }
         assert_eq!((answered(world, from), answered(world, to)), ("nobody".into(), "1.0.0".into()), "{point}");
         assert_eq!(world.json("staged web"), serde_json::json!([]), "{point}");
+        (from, to) = (to, from);
+    }
+
+    // While slotd is dead the helper goes, as after a boot, by the slot that `current` names, and by no other way.
+    for (point, is_moved) in [("before:switch", false), ("after:switch", true)] {
+        set(to);
+        rig.arm(point, 1);
+        world.host.ok(&format!("touch {STAYS_DEAD}"));
+        world.begin("moved", "redeploy web --route");
+        rig.expect_dead(point);
+        world.host.ok("rm /run/slotd/route/web && systemctl restart slotd-route@web.service");
+        let (leads, other) = if is_moved { (to, from) } else { (from, to) };
+        assert_eq!((answered(world, leads), answered(world, other)), ("1.0.0".into(), "nobody".into()), "{point}");
+        world.host.ok(&format!("rm {STAYS_DEAD} && systemctl start slotd.service"));
+        world.exit_of("moved");
+        let status = world.expect_status("web", &format!("{point}: over"), |status| status["deployment"].is_null());
+        assert_eq!(status["last"]["ended"]["outcome"], "done", "{point}: {status}");
+        assert_eq!((answered(world, from), answered(world, to)), ("nobody".into(), "1.0.0".into()), "{point}");
         (from, to) = (to, from);
     }
 
