@@ -42,11 +42,14 @@ fn a_changed_route_is_taken_or_waits_however_slotd_dies() {
     world.host.ok(
         "sed -i 's/--port [0-9]*/--port 9090,9191/' /etc/systemd/system/slotd-route@web.service && systemctl daemon-reload",
     );
-    let set = |port: u16| {
+    let write = |port: u16| {
         world.host.ok(&format!(
-            "sed -i -e 's/^port = .*/port = {port}/' -e 's/127.0.0.1:9[0-9]*/127.0.0.1:{port}/' /etc/slotd/apps/web.toml \
-             && systemctl reload slotd.service"
+            "sed -i -e 's/^port = .*/port = {port}/' -e 's/127.0.0.1:9[0-9]*/127.0.0.1:{port}/' /etc/slotd/apps/web.toml"
         ));
+    };
+    let set = |port: u16| {
+        write(port);
+        world.host.ok("systemctl reload slotd.service");
     };
     // Each time to the other port: by both before the switch, from it on, and with the old one shut.
     let deaths = [
@@ -119,9 +122,11 @@ fn a_changed_route_is_taken_or_waits_however_slotd_dies() {
     set(from);
     rig.arm("after:switch", 1);
     let release = world.make("web", "2.0.0", "");
+    world.host.ok(&format!("touch {STAYS_DEAD}"));
     world.begin("sent", &format!("deploy {release} --app web"));
     rig.expect_dead("after:switch");
-    set(to);
+    write(to);
+    world.host.ok(&format!("rm {STAYS_DEAD} && systemctl start slotd.service"));
     world.exit_of("sent");
     world.expect_status("web", "2.0.0 live", |status| status["current"] == "2.0.0" && status["deployment"].is_null());
     assert_eq!((answered(world, from), answered(world, to)), ("2.0.0".into(), "nobody".into()));
