@@ -232,7 +232,8 @@ fn deploy_sends_a_file_and_waits() {
     let bytes: Vec<u8> = (0..700_000u32).map(|n| (n % 251) as u8).collect();
     std::fs::write(&artifact, &bytes).expect("artifact");
     world.fake.put(ended(queued(1), Outcome::Done, None, None));
-    let uploaded = Uploaded { slot: slot("3.0.0+b5"), known: false, deployment: Some(id(1)), not_live: None };
+    let uploaded =
+        Uploaded { slot: slot("3.0.0+b5"), known: false, deployment: Some(id(1)), not_live: None, next: None };
     world.fake.set(|script| script.uploaded.push_back(Ok(uploaded.clone())));
     let path = artifact.to_str().expect("path");
     let ran = world.slotctl(&["deploy", path, "--app", "web", "-m", "a & b=c", "--json"]);
@@ -254,7 +255,7 @@ fn deploy_streams_standard_input() {
         (b"", "stdin.tar"),
     ] {
         let not_live = Some("1.0.0 is below the mark 2.0.0".to_owned());
-        let uploaded = Uploaded { slot: slot("1.0.0"), known: false, deployment: None, not_live };
+        let uploaded = Uploaded { slot: slot("1.0.0"), known: false, deployment: None, not_live, next: None };
         world.fake.set(|script| script.uploaded.push_back(Ok(uploaded)));
         let ran = world.slotctl_with(&["deploy", "-", "--app", "web", "--version", "1.0.0"], begin);
         assert_eq!(ran.code, 20, "{ran:?}");

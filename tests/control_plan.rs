@@ -55,6 +55,7 @@ fn a_plan_is_told_step_by_step_and_what_can_not_be_is_refused() {
             address: Some("127.0.0.1:8081".into()),
         }],
         foreseen: Foreseen { change: true, ..Default::default() },
+        reroute: None,
         refusals: vec![],
     };
     world.fake.set(|script| script.planned = Some(planned.clone()));

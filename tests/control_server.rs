@@ -191,7 +191,7 @@ fn a_refusal_of_the_service_comes_through_whole() {
 #[test]
 fn an_upload_is_written_to_the_spool_as_it_comes() {
     let world = World::new();
-    let uploaded = Uploaded { slot: slot("1.0.0"), known: false, deployment: Some(id(1)), not_live: None };
+    let uploaded = Uploaded { slot: slot("1.0.0"), known: false, deployment: Some(id(1)), not_live: None, next: None };
     world.fake.set(|script| {
         script.apps.insert(app_name(), online());
         script.uploaded.push_back(Ok(uploaded.clone()));

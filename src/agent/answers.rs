@@ -7,7 +7,7 @@ use crate::control::api::{Accepted, ActivateRequest, ApiError, RollbackRequest};
 use crate::control::service::Caller;
 use crate::deployment::facts::Plan;
 use crate::deployment::{Refused, Said};
-use crate::model::deployment::{Blame, Ended, Kind, Otherwise, Say};
+use crate::model::deployment::{Blame, Ended, Kind, Otherwise, Reroute, Say};
 use crate::model::{self, Code, Fault, Outcome, Report, SlotName, State, StrategyName, Timestamp};
 use crate::units::UnitControl;
 
@@ -221,13 +221,27 @@ impl<U: UnitControl> App<U> {
     ) -> Result<Accepted, ApiError> {
         // What can't be is said now, and not by a deployment that fails at once.
         self.ground.plan(otherwise, kind, &slot)?;
+        self.accept_by(kind, slot, (caller, message), otherwise, ahead, None).await
+    }
+
+    /// The same, where users come another way by it.
+    pub(super) async fn accept_by(
+        &mut self,
+        kind: Kind,
+        slot: SlotName,
+        (caller, message): (&Caller, Option<String>),
+        otherwise: Otherwise,
+        ahead: Ahead,
+        reroute: Option<Reroute>,
+    ) -> Result<Accepted, ApiError> {
         let bound = match kind {
             Kind::Deploy => None,
             Kind::Rollback => tokio::time::timeout(BOUND_PATIENCE, self.bound(&slot)).await.ok().flatten(),
         };
         let id = self.next_id();
         let Otherwise { strategy, migration } = otherwise;
-        let report = Report { strategy, migration, ..new_report(id.clone(), kind, slot, &caller.name, message) };
+        let report = new_report(id.clone(), kind, slot, &caller.name, message);
+        let report = Report { strategy, migration, reroute, ..report };
         self.queue(Wanted { report, word: Word::Operators, ahead });
         Ok(Accepted::Deployment { id, kind, bound, dependencies: Vec::new() })
     }
@@ -374,15 +388,6 @@ impl<U: UnitControl> App<U> {
         let (order, inputs) = (self.ground.settings.versions, keys::inputs(&self.ground.settings));
         if let Err(error) = self.ground.store.raise_mark(&slot.version, order, Some(&inputs)) {
             tracing::warn!(SLOTD_APP = self.name(), "{slot} is cancelled and may be chosen again: {}", error.fault());
-        }
-    }
-
-    /// A slot that went live although it was quarantined has proved itself: it is a way back from now on.
-    pub(super) fn absolve(&self, report: &Report) {
-        if report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
-            && let Err(error) = self.ground.store.clear_quarantine(&report.to)
-        {
-            tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
         }
     }
 }

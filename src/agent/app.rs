@@ -228,6 +228,8 @@ impl<U: UnitControl> App<U> {
 
     /// What was left open comes first; then what ended last may have to be tried again.
     pub(super) async fn begin(&mut self) {
+        self.note_the_way();
+        self.go_by_what_is_live();
         let file = IntentFile::of(self.ground.store.layout());
         if let Err(error) = file.refill() {
             tracing::warn!(SLOTD_APP = self.name(), "no room is kept for the next intent: {error}");
@@ -276,7 +278,11 @@ impl<U: UnitControl> App<U> {
                 self.relay(&running);
                 self.work = Work::Deploying(Box::new(running));
             }
-            Ok(None) => self.fault = None,
+            Ok(None) => {
+                self.fault = None;
+                // A link may have been mended.
+                self.go_by_what_is_live();
+            }
             Err(fault) => {
                 tracing::error!(SLOTD_APP = self.name(), "recovery: {fault}");
                 self.fault = Some(fault);
@@ -358,18 +364,11 @@ impl<U: UnitControl> App<U> {
         self.ground.settings.name.as_str()
     }
 
-    /// From here on intakes and deployments begin by these settings.
-    pub(super) fn go_by(&mut self, settings: Arc<AppSettings>) {
-        self.rebuild = Rebuild::default();
-        self.place.settings = Arc::clone(&settings);
-        self.ground.settings = settings;
-    }
-
     /// Takes other settings: what runs goes on by those it began with.
     pub(super) fn set(&mut self, file: Arc<AppSettings>, settings: Arc<AppSettings>, rescan: Duration) {
         self.file = file;
         self.inbox.set(InboxSettings::of(&settings, rescan));
-        self.go_by(settings);
+        self.go_by(&settings);
         if self.orphaned {
             self.orphaned = false;
             self.plan_retry();

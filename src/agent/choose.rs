@@ -69,6 +69,15 @@ pub enum NotLive {
     Frozen(Freeze),
 }
 
+/// Why `slot` doesn't go live, and isn't what an operator would be brought either: where apps are deployed by hand, only the
+/// highest above the mark is staged to go live next.
+pub fn why_not_next(slot: &SlotName, slots: &[Ready], rules: &Rules<'_>) -> Option<NotLive> {
+    match why_not(slot, slots, rules)? {
+        NotLive::Manual => why_not(slot, slots, &rules.free()).or(Some(NotLive::Manual)),
+        other => Some(other),
+    }
+}
+
 /// The release that goes live now, if one does.
 pub fn automatic<'a>(slots: &'a [Ready], rules: &Rules<'_>) -> Option<&'a SlotName> {
     let eligible = slots.iter().filter(|ready| alone(ready, rules).is_ok());
@@ -104,17 +113,42 @@ fn alone(ready: &Ready, rules: &Rules<'_>) -> Result<(), NotLive> {
         _ if rules.deploy == DeployMode::Manual => Err(NotLive::Manual),
         _ if version.is_pre_release() => Err(NotLive::PreRelease),
         Some(mark) => Err(NotLive::BelowMark(mark.clone())),
-        None => match (rules.paused, rules.frozen, rules.pinned) {
-            (Some(mark), ..) => Err(NotLive::Paused(mark.to_owned())),
-            (None, Some(freeze), _) => Err(NotLive::Frozen(freeze.clone())),
-            (None, None, Some(pin)) => Err(NotLive::Pinned(pin.clone())),
-            (None, None, None) => Ok(()),
-        },
+        None => waits_for(rules).map_or(Ok(()), Err),
+    }
+}
+
+/// What keeps everything from going live by itself, if something does.
+pub fn held(rules: &Rules<'_>) -> Option<NotLive> {
+    if rules.deploy == DeployMode::Manual { Some(NotLive::Manual) } else { waits_for(rules) }
+}
+
+fn waits_for(rules: &Rules<'_>) -> Option<NotLive> {
+    match (rules.paused, rules.frozen, rules.pinned) {
+        (Some(mark), ..) => Some(NotLive::Paused(mark.to_owned())),
+        (None, Some(freeze), _) => Some(NotLive::Frozen(freeze.clone())),
+        (None, None, Some(pin)) => Some(NotLive::Pinned(pin.clone())),
+        (None, None, None) => None,
     }
 }
 
 fn compare(a: &SlotName, b: &SlotName, order: VersionOrder) -> Ordering {
     order.compare(&a.version, &b.version).then(a.redeployment.cmp(&b.redeployment))
+}
+
+impl NotLive {
+    /// What brings `slot` of `app` live in spite of it, as a command.
+    pub fn next(&self, app: &str, slot: &SlotName) -> Option<String> {
+        Some(match self {
+            NotLive::IsLive => return None,
+            NotLive::Manual => format!("slotctl deploy-staged {app}"),
+            NotLive::Quarantined => format!("slotctl activate {app} {slot} --force"),
+            NotLive::PreRelease | NotLive::BelowMark(_) | NotLive::Lower(_) => format!("slotctl activate {app} {slot}"),
+            NotLive::Paused(mark) => format!("rm {}; systemctl start {app}.service", mark.display()),
+            NotLive::Frozen(Freeze { all: true, .. }) => "slotctl unfreeze".to_owned(),
+            NotLive::Frozen(_) => format!("slotctl unfreeze {app}"),
+            NotLive::Pinned(_) => format!("slotctl unpin {app}"),
+        })
+    }
 }
 
 impl fmt::Display for NotLive {

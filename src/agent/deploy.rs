@@ -8,13 +8,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::AppSettings;
-use crate::deployment::facts::{Facts, How, Plan, Side, Via};
+use crate::deployment::facts::{Facts, How, Plan, Rerouted, Side, Via};
 use crate::deployment::host::{Host, is_awake, target};
 use crate::deployment::intent::{Intent, IntentFile};
 use crate::deployment::side::{Found, choose};
 use crate::deployment::stage::{Ruling, Settling, Stage, Target};
 use crate::deployment::{Machine, Said, clock, drive, driver};
-use crate::model::deployment::{Blame, Kind, Otherwise};
+use crate::model::deployment::{Blame, Kind, Otherwise, Reroute};
 use crate::model::slot::Phase;
 use crate::model::{Code, DeploymentId, Fault, Link, Migration, Outcome, Report, SlotName, State, Timestamp, UnitName};
 use crate::probes::Prober;
@@ -23,6 +23,7 @@ use crate::slots::{LinkState, SlotError, SlotStore, compare};
 use crate::units::{Active, UnitControl};
 
 use super::ahead::Ahead;
+use super::reroute::Going;
 use super::shared::Shared;
 
 /// A deployment that is wanted.
@@ -76,14 +77,15 @@ pub struct Ground<U: UnitControl> {
 impl<U: UnitControl> Ground<U> {
     /// Begins what is wanted.
     pub fn begin(&self, wanted: Wanted) -> Result<Running, Fault> {
-        let facts = self.facts(&wanted.report)?;
+        let reroute = self.settings.reroute().filter(|_| wanted.report.reroute.is_some());
+        let facts = self.facts(&wanted.report, reroute.as_ref())?;
         let from = facts.from.as_ref().map(|side| side.slot.clone());
         let release = self.store.record(&wanted.report.to).map(|record| record.release.provenance());
         // An operator's word stays, for the next try.
         let migration = Some(facts.plan.migration).filter(|migration| !migration.is_none());
         let migration = wanted.report.migration.or(migration);
         let release = release.unwrap_or_default();
-        let report = Report { from, release, migration, ..wanted.report };
+        let report = Report { from, release, migration, reroute, ..wanted.report };
         Ok(self.run(Machine::new(facts), report, true))
     }
 
@@ -151,15 +153,15 @@ impl<U: UnitControl> Ground<U> {
         let (words, mut heard) = mpsc::channel(4);
         let (shown, seen) = watch::channel(Some(report.clone()));
         let (id, slots) = (machine.facts().id.clone(), machine.facts().slots());
-        let host = Host::new(
-            Arc::clone(&self.settings),
-            Arc::clone(&self.store),
-            self.shared.units.clone(),
-            AnyRoute::new(&self.settings, self.store.layout(), self.shared.units.clone()),
-            Some(self.shared.history.clone()),
-            shown,
-        );
+        let Going { settings, before } = self.going(machine.facts(), anew);
+        let route = AnyRoute::new(&settings, self.store.layout(), self.shared.units.clone());
+        let (store, units) = (Arc::clone(&self.store), self.shared.units.clone());
+        let host = Host::new(settings, store, units, route, Some(self.shared.history.clone()), shown);
         let host = host.among(self.shared.directory.neighbours.clone());
+        let host = match before {
+            Some((slot, settings)) => host.coming_from(slot, settings),
+            None => host,
+        };
         let stopping = told_to_stop(self.shared.stopping.subscribe());
         let task = tokio::spawn(async move {
             let driven = async {
@@ -183,7 +185,7 @@ impl<U: UnitControl> Ground<U> {
         Running { id, slots, shown: seen, words, task }
     }
 
-    fn facts(&self, report: &Report) -> Result<Facts, Fault> {
+    fn facts(&self, report: &Report, reroute: Option<&Reroute>) -> Result<Facts, Fault> {
         let links = self.store.links().map_err(|error| error.fault())?;
         let from = links.current.slot().map(|slot| self.side(slot)).transpose()?;
         let to = self.side(&report.to)?;
@@ -193,13 +195,18 @@ impl<U: UnitControl> Ground<U> {
         };
         let otherwise = Otherwise { strategy: report.strategy, migration: report.migration };
         let how = how(&self.store, otherwise, &to.slot)?;
-        let plan = Plan::of(&self.settings, how, report.kind, from.as_ref(), &to)?;
+        let reroute = reroute.map(|to| Rerouted { to: to.clone(), rests: self.settings.refused_live() });
+        let plan = match reroute {
+            Some(_) => Plan::of(&self.settings.as_set(), how, report.kind, from.as_ref(), &to)?,
+            None => Plan::of(&self.settings, how, report.kind, from.as_ref(), &to)?,
+        };
         // On the way back nothing is waited for: what was live with them is live again.
         let needs = match report.kind {
             Kind::Deploy => self.settings.depends_on.clone(),
             Kind::Rollback => Vec::new(),
         };
-        Ok(Facts { id: report.id.clone(), kind: report.kind, from, to, via, plan, needs, along: Vec::new() })
+        let (id, kind) = (report.id.clone(), report.kind);
+        Ok(Facts { id, kind, from, to, via, plan, needs, reroute, along: Vec::new() })
     }
 
     /// A `current` that names nothing whole is brought to `next`, else `fallback`, if its files are those that were
@@ -267,6 +274,7 @@ impl<U: UnitControl> Ground<U> {
             via: Via::Next,
             plan: Plan::forgotten(),
             needs: Vec::new(),
+            reroute: None,
             along: Vec::new(),
         };
         Ok(Some(Intent::new(facts, Stage::Settling(settling), report)))
@@ -305,18 +313,19 @@ impl<U: UnitControl> Ground<U> {
             awake,
             runs_hold,
             hook_begun,
-            candidate_well: self.is_well(&intent.facts.to).await,
+            candidate_well: self.is_well(&intent.facts).await,
         })
     }
 
-    /// Whether all instances of `side` run and answer well.
-    async fn is_well(&self, side: &Side) -> bool {
+    /// Whether all instances of the candidate run and answer well.
+    async fn is_well(&self, facts: &Facts) -> bool {
         let prober = Prober::new(self.shared.units.clone());
-        for (unit, instance) in side.instances() {
+        let settings = self.going(facts, false).settings;
+        for (unit, instance) in facts.to.instances() {
             let target = target(&self.store, unit, instance);
             let up = self.shared.units.status(&target.unit).await.is_ok_and(|status| status.is_up());
-            let timeout = self.settings.proof.timeout;
-            if !up || prober.ask_once(self.settings.probes_for(&target.unit), &target, timeout).await.is_err() {
+            let timeout = settings.proof.timeout;
+            if !up || prober.ask_once(settings.probes_for(&target.unit), &target, timeout).await.is_err() {
                 return false;
             }
         }
@@ -352,6 +361,7 @@ pub fn new_report(id: DeploymentId, kind: Kind, to: SlotName, by: &str, message:
         attempt: 1,
         queued: Timestamp::now(),
         scheduled: None,
+        reroute: None,
         strategy: None,
         migration: None,
         dependencies: Vec::new(),

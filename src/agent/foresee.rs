@@ -10,7 +10,7 @@ use crate::config::origins::Origin;
 use crate::control::api::{ApiError, FileCounts, Foreseen, How, Planned, Resources, Runtime, Spell};
 use crate::model::deployment::{Kind, Otherwise};
 use crate::model::measured::median_and_worst;
-use crate::model::{Code, Fault, Outcome, Report, SlotName};
+use crate::model::{Class, Code, Fault, Outcome, Report, SlotName};
 use crate::slots::keep::keep_set;
 use crate::slots::{text_digest, unit_digest};
 use crate::units::{UnitControl, UnitStatus};
@@ -96,7 +96,8 @@ pub(super) async fn foreseen<U: UnitControl>(
             }
         }
         let changes = changes_since(&view.settings, &view.store, &from.slot, &to.inputs())?;
-        settings = changes.into_iter().map(hidden).collect();
+        // What waits for a step of its own isn't changed by it.
+        settings = changes.into_iter().filter(|change| change.class != Class::OwnStep).map(hidden).collect();
     }
     let runtime = to.units.iter().zip(&statuses).map(|(count, status)| Runtime {
         unit: count.name.clone(),
@@ -163,7 +164,7 @@ fn pruned(view: &View, planned: &Planned) -> Result<Vec<SlotName>, Fault> {
 }
 
 /// How long users waited, and deployments took, the last times.
-fn spell(past: &[Report], planned: &Planned) -> Option<Spell> {
+pub(super) fn spell(past: &[Report], planned: &Planned) -> Option<Spell> {
     let done = |report: &&Report| {
         report.kind == Kind::Deploy && report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
     };

@@ -276,16 +276,16 @@ impl<U: UnitControl> App<U> {
             _ => None,
         };
         let deployment = queued.map(|report| report.id.clone()).or(running);
-        let not_live = match deployment {
-            Some(_) => None,
-            None => match self.with_rules(|ready, rules| choose::why_not(&slot, ready, rules)) {
-                Ok(Some(NotLive::IsLive)) => None,
-                Ok(Some(why)) => Some(why.to_string()),
-                Ok(None) => Some(self.comes_first()),
-                Err(fault) => Some(fault.to_string()),
+        let (not_live, next) = match deployment {
+            Some(_) => (None, None),
+            None => match self.with_rules(|ready, rules| choose::why_not_next(&slot, ready, rules)) {
+                Ok(Some(NotLive::IsLive)) => (None, None),
+                Ok(Some(why)) => (Some(why.to_string()), why.next(self.name(), &slot)),
+                Ok(None) => (Some(self.comes_first()), Some(format!("slotctl status {}", self.name()))),
+                Err(fault) => (Some(fault.to_string()), Some(format!("slotctl status {}", self.name()))),
             },
         };
-        Uploaded { slot, known, deployment, not_live }
+        Uploaded { slot, known, deployment, not_live, next }
     }
 
     /// What a release waits for that could go live.

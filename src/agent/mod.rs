@@ -30,6 +30,7 @@ mod prune;
 mod queue;
 mod rebuild;
 pub mod registry;
+mod reroute;
 pub mod retry;
 mod scale;
 mod schedule;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::control::api::ApiError;
 use crate::control::service::Caller;
 use crate::deployment::driver::Driven;
-use crate::model::{Code, SlotName};
+use crate::model::{Code, Outcome, Report, SlotName};
 use crate::units::UnitControl;
 
 use super::app::{App, RECOVERY_RETRY, Work};
@@ -16,6 +16,7 @@ impl<U: UnitControl> App<U> {
     pub(super) async fn driven(&mut self, result: Result<Driven, JoinError>) {
         self.work = Work::Nothing;
         self.strays.look_soon();
+        self.go_by_what_is_live();
         match result {
             Ok(driven) => {
                 self.note_end(&driven.report);
@@ -38,6 +39,15 @@ impl<U: UnitControl> App<U> {
                 tracing::error!(SLOTD_APP = self.name(), "the deployment was torn: {error}");
                 self.recover().await;
             }
+        }
+    }
+
+    /// A slot that went live although it was quarantined has proved itself: it is a way back from now on.
+    fn absolve(&self, report: &Report) {
+        if report.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Done)
+            && let Err(error) = self.ground.store.clear_quarantine(&report.to)
+        {
+            tracing::warn!(SLOTD_APP = self.name(), "the quarantine of {} stays: {}", report.to, error.fault());
         }
     }
 

@@ -2,11 +2,14 @@
 
 use crate::config::AppSettings;
 use crate::config::app::Unit;
-use crate::control::api::{ApiError, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit};
-use crate::deployment::facts::{Plan, Side};
+use crate::config::reach::Reach;
+use crate::control::api::{
+    ApiError, Gap, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedReroute, PlannedUnit,
+};
+use crate::deployment::facts::{How, Plan, Side};
 use crate::model::deployment::{Kind, Otherwise};
 use crate::model::slot::UnitCount;
-use crate::model::{AppName, Code, Numbers, SlotName};
+use crate::model::{AppName, Code, Freeze, Numbers, SlotName, StrategyName};
 
 use super::ask::View;
 use super::deploy::{how, side_of};
@@ -21,9 +24,7 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
     let from = links.current.slot().map(|slot| side_of(&view.store, slot)).transpose()?;
     let (to, settings) = (side_of(&view.store, slot)?, &view.settings);
     let wish = otherwise.strategy;
-    let refusals = Plan::refusals(settings, wish);
-    let mut refusals: Vec<PlannedRefusal> =
-        refusals.into_iter().map(|it| PlannedRefusal { code: it.code, message: it.message, fix: it.fix }).collect();
+    let mut refusals = of_settings(settings, wish);
     let how = how(&view.store, otherwise, slot)?;
     let plan = match Plan::of(settings, how, Kind::Deploy, from.as_ref(), &to) {
         Ok(plan) => Some(plan),
@@ -42,12 +43,7 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
         });
     }
     if let Some(freeze) = &view.frozen {
-        let refusal = refusal(app.as_str(), freeze, Some(slot));
-        refusals.push(PlannedRefusal {
-            code: refusal.fault.code,
-            message: refusal.fault.message,
-            fix: refusal.next.unwrap_or_default(),
-        });
+        refusals.push(of_freeze(app, freeze, Some(slot)));
     }
     if let Some(broken) = view.store.barred_by(slot, settings.versions).map_err(|error| error.fault())? {
         refusals.push(PlannedRefusal {
@@ -56,6 +52,79 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
             fix: format!("restore the data, then slotctl activate {app} {slot} --force"),
         });
     }
+    Ok(drawn(settings, wish, (from, to), plan, refusals))
+}
+
+/// What taking the way that is set would do; nothing, where users come by it. `up`: the app serves, or would at once.
+pub(super) fn planned_route(view: &View, otherwise: Otherwise, up: bool) -> Result<Planned, ApiError> {
+    let (app, settings) = (&view.settings.name, view.settings.as_set());
+    let links = view.store.links().map_err(|error| error.fault())?;
+    let current = links.current.slot().ok_or_else(|| {
+        let message = format!("nothing of {app} is live that users could come to another way");
+        ApiError::new(Code::NothingToGoBackTo, message).next(format!("slotctl cat {app}"))
+    })?;
+    let from = side_of(&view.store, current)?;
+    let Some(set) = &view.settings.waits else {
+        return Ok(drawn(&settings, otherwise.strategy, (Some(from.clone()), from), None, Vec::new()));
+    };
+    let slot = view.store.next_redeployment(current).map_err(|error| error.fault())?;
+    let to = Side { slot, units: from.units.clone() };
+    let (kept, wish) = (Reach::of(&view.settings), otherwise.strategy);
+    let mut refusals = of_settings(&settings, wish);
+    let how = How { strategy: wish, migration: Default::default() };
+    let plan = match Plan::of(&settings, how, Kind::Deploy, Some(&from), &to) {
+        Ok(plan) => Some(plan),
+        Err(fault) if refusals.is_empty() => {
+            let fix = format!("slotctl check {app}");
+            refusals.push(PlannedRefusal { code: fault.code, message: fault.message, fix });
+            None
+        }
+        Err(_) => None,
+    };
+    if let Some(message) = kept.contradicts(set) {
+        let fix = format!("sudoedit /etc/slotd/apps/{app}.toml");
+        refusals.push(PlannedRefusal { code: Code::RouteUnsupported, message, fix });
+    }
+    let rests = kept.refused_live(set);
+    if let (Some(why), true) = (&rests, up) {
+        let fix = super::reroute::rest(app.as_str());
+        let message = format!("{} isn't possible: {why}", kept.to(set));
+        refusals.push(PlannedRefusal { code: Code::RouteUnsupported, message, fix });
+    }
+    if let Some(freeze) = &view.frozen {
+        refusals.push(of_freeze(app, freeze, None));
+    }
+    let gap = match &plan {
+        _ if rests.is_some() => Gap::Rest,
+        Some(plan) if !plan.overlap => Gap::Restart,
+        _ => Gap::None,
+    };
+    let (before, after) = (kept.address(), set.address());
+    let (begins, ends) = if before == after { (None, None) } else { (after, before) };
+    let reroute = PlannedReroute { way: kept.to(set), begins, ends, is_ended: kept.public().is_some(), gap };
+    let mut planned = drawn(&settings, wish, (Some(from), to), plan, refusals);
+    planned.foreseen.change = true;
+    Ok(Planned { reroute: Some(reroute), ..planned })
+}
+
+/// What the settings can't have.
+fn of_settings(settings: &AppSettings, wish: Option<StrategyName>) -> Vec<PlannedRefusal> {
+    let refusals = Plan::refusals(settings, wish).into_iter();
+    refusals.map(|it| PlannedRefusal { code: it.code, message: it.message, fix: it.fix }).collect()
+}
+
+fn of_freeze(app: &AppName, freeze: &Freeze, slot: Option<&SlotName>) -> PlannedRefusal {
+    let refusal = refusal(app.as_str(), freeze, slot);
+    PlannedRefusal { code: refusal.fault.code, message: refusal.fault.message, fix: refusal.next.unwrap_or_default() }
+}
+
+fn drawn(
+    settings: &AppSettings,
+    wish: Option<StrategyName>,
+    (from, to): (Option<Side>, Side),
+    plan: Option<Plan>,
+    refusals: Vec<PlannedRefusal>,
+) -> Planned {
     let contract = settings.route.contract();
     let strategy = Plan::strategy(settings, wish);
     let batches = plan.iter().flat_map(|plan| &plan.batches).map(|batch| PlannedBatch {
@@ -66,8 +135,8 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
     let hooks = plan.iter().flat_map(|plan| plan.hooks.all());
     let hooks = hooks.map(|(at, hook)| PlannedHook { at, unit: hook.unit(&to.slot.instance(1)) }).collect();
     let pause_after = plan.as_ref().and_then(|plan| plan.pause_after);
-    Ok(Planned {
-        app: app.clone(),
+    Planned {
+        app: settings.name.clone(),
         batches: batches.collect(),
         migration: plan.as_ref().map(|plan| plan.migration).unwrap_or_default(),
         hooks,
@@ -88,9 +157,10 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
         soak: plan.as_ref().map(|plan| plan.soak).unwrap_or_default(),
         confirm: plan.as_ref().is_some_and(|plan| plan.confirm),
         refusals,
+        reroute: None,
         dependencies: Vec::new(),
         foreseen: Default::default(),
-    })
+    }
 }
 
 /// The units of the candidate. What the settings don't name any more is replaced at once.

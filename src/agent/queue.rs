@@ -191,7 +191,7 @@ impl<U: UnitControl> App<U> {
         let last = self.last.clone()?;
         let again = new_report(self.next_id(), last.kind, last.to, &last.by, last.message);
         let (attempt, strategy, migration) = (last.attempt + 1, last.strategy, last.migration);
-        Some(Report { attempt, strategy, migration, ..again })
+        Some(Report { attempt, strategy, migration, reroute: last.reroute, ..again })
     }
 
     pub(super) fn retry(&mut self) {

@@ -10,6 +10,7 @@ use crate::config::daemon::AtOnce;
 use crate::config::{AppSettings, Apps, BrokenApp, HistoryKeeps};
 use crate::control::api::ApiError;
 use crate::deployment::neighbours::Neighbour;
+use crate::deployment::reach::in_force;
 use crate::inbox::WatchHub;
 use crate::model::{AppName, Code, Fault, Layout, Timestamp};
 use crate::slots::SlotStore;
@@ -97,7 +98,7 @@ impl<U: UnitControl> Registry<U> {
         let (name, neighbours) = (&settings.name, &self.shared.directory.neighbours);
         let known = neighbours.get(name).map(|neighbour| neighbour.store);
         if let Some(store) = known.or_else(|| self.open(name)) {
-            let settings = Some(Arc::new(settings.clone()));
+            let settings = Some(Arc::new(in_force(settings, &store)));
             neighbours.put(name.clone(), Neighbour { settings, store });
         }
     }

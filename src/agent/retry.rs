@@ -27,7 +27,9 @@ pub enum Retry {
 
 /// What becomes of `last` at `now`.
 pub fn plan(last: &Report, now: Timestamp) -> Retry {
-    let Some(ended) = last.ended.as_ref().filter(|ended| is_worth_a_try(ended)) else { return Retry::Never };
+    // Users come another way on an operator's word alone, each time.
+    let by_itself = |ended: &&Ended| last.reroute.is_none() && is_worth_a_try(ended);
+    let Some(ended) = last.ended.as_ref().filter(by_itself) else { return Retry::Never };
     let tried = usize::try_from(last.attempt.saturating_sub(1)).unwrap_or(usize::MAX);
     match DELAYS.get(tried) {
         // The clock may have been set back: never longer than the delay itself.
@@ -57,6 +59,7 @@ mod tests {
             attempt,
             queued: Timestamp::from_unix_millis(0),
             scheduled: None,
+            reroute: None,
             strategy: None,
             migration: None,
             dependencies: Vec::new(),

@@ -2,8 +2,6 @@
 //! slot of its own, its next redeployment, which a deployment brings live like any other: by the app's strategy, with its
 //! proof, and with a way back.
 
-use std::sync::Arc;
-
 use crate::config::chosen::Chosen;
 use crate::control::api::{Accepted, ApiError, ScaleRequest};
 use crate::control::service::Caller;
@@ -62,7 +60,7 @@ impl<U: UnitControl> App<U> {
         Plan::of(&settings, How::default(), Kind::Deploy, Some(&side), &to)?;
         let text = chosen.text()?;
         self.ground.store.choose(&text).map_err(|error| error.fault())?;
-        self.go_by(Arc::new(settings));
+        self.go_by(&settings);
         if units == side.units {
             return Ok(Accepted::Unchanged { current: side.slot });
         }

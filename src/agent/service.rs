@@ -134,6 +134,11 @@ impl<U: UnitControl> Service for Registry<U> {
         Ok(Planned { dependencies: self.dependencies(app).await, foreseen, ..planned })
     }
 
+    async fn plan_route(&self, app: &AppName, query: PlanQuery) -> Result<Planned, ApiError> {
+        let otherwise = Otherwise { strategy: query.strategy, migration: query.migration };
+        self.planned_route(app, &self.view(app).await?, otherwise).await
+    }
+
     async fn plan_staged(&self, app: &AppName, query: PlanQuery, caller: Caller) -> Result<Planned, ApiError> {
         let slot = self.ask(app, |answer| Ask::Prepare(caller, answer)).await?;
         self.plan(app, &slot, query).await
@@ -210,9 +215,9 @@ impl<U: UnitControl> Service for Registry<U> {
         request: RedeployRequest,
         caller: Caller,
     ) -> Result<DeployedStaged, ApiError> {
-        let DeployedStaged { staged, accepted } =
+        let DeployedStaged { staged, accepted, .. } =
             self.ask(app, |answer| Ask::DeployStaged(request, caller, answer)).await?;
-        Ok(DeployedStaged { staged, accepted: self.with_dependencies(app, accepted).await })
+        Ok(DeployedStaged { staged, accepted: self.with_dependencies(app, accepted).await, report: None })
     }
 
     async fn redeploy(&self, app: &AppName, request: RedeployRequest, caller: Caller) -> Result<Accepted, ApiError> {

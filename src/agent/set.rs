@@ -1,7 +1,5 @@
 //! `set`: the settings that an operator may choose. They lie in `settings.toml`, over the app's file.
 
-use std::sync::Arc;
-
 use crate::config::app::DeployMode;
 use crate::config::chosen::Chosen;
 use crate::config::{AppSettings, keys};
@@ -44,13 +42,15 @@ impl<U: UnitControl> App<U> {
         tracing::info!(SLOTD_APP = app, "{} sets {} to {}", caller.name, answer.key, shown(&answer.key, value));
         let why = message.iter().fold(answer.key.clone(), |key, message| format!("{key}: {message}"));
         self.noted(Verb::Set, None, caller, Some(why));
-        self.go_by(Arc::new(settings));
+        self.go_by(&settings);
 
         let is_automatic = self.ground.settings.deploy == DeployMode::Automatic;
         let waits = self.staged().unwrap_or_default();
         match (was_automatic, is_automatic) {
             // Elsewhere it goes live by itself as soon as that is allowed.
-            (false, true) if !waits.is_empty() && self.check_idle().is_ok() && !self.rests() => {
+            (false, true)
+                if waits.iter().any(|it| !it.what.is_apart()) && self.check_idle().is_ok() && !self.rests() =>
+            {
                 // It is built first, and goes live by itself then.
                 if self.unbuilt(caller, message.clone()).await?.is_some() {
                     self.choose();

@@ -38,7 +38,7 @@ pub(super) fn settings(view: &View, reveal: bool) -> Vec<Setting> {
         value: (reveal || !keys::is_secret(&entry.key)).then_some(entry.value),
         key: entry.key,
     };
-    keys::entries(&view.settings).into_iter().map(setting).collect()
+    keys::entries(&view.settings.as_set()).into_iter().map(setting).collect()
 }
 
 /// What `diff` shows.

@@ -236,14 +236,25 @@ impl<U: UnitControl> App<U> {
         request: RedeployRequest,
         caller: &Caller,
     ) -> Result<DeployedStaged, ApiError> {
-        let RedeployRequest { strategy, migration, message, without_dependencies } = request;
+        let RedeployRequest { strategy, migration, message, without_dependencies, route } = request;
+        if route {
+            return Err(ApiError::new(
+                Code::RequestInvalid,
+                "another way for users is no part of what is brought together",
+            )
+            .next(format!("slotctl redeploy {} --route", self.name())));
+        }
         self.check_settings()?;
         self.admit(Verb::DeployStaged)?;
-        let staged = self.staged()?;
+        let (apart, staged): (Vec<_>, Vec<_>) = self.staged()?.into_iter().partition(|it| it.what.is_apart());
+        if let (Some(way), false, true) = (self.waiting_way(), apart.is_empty(), staged.is_empty()) {
+            return Err(ApiError::new(Code::RouteUnsupported, format!("nothing else is staged: {way}"))
+                .next(format!("slotctl plan {} --route", self.name())));
+        }
         let current = self.ground.current();
         if staged.is_empty() {
             let current = current.ok_or_else(|| self.nothing_is_live())?;
-            return Ok(DeployedStaged { staged, accepted: Accepted::Unchanged { current } });
+            return Ok(DeployedStaged { staged, accepted: Accepted::Unchanged { current }, report: None });
         }
         self.check_pause()?;
         self.check_freeze(None)?;
@@ -257,7 +268,7 @@ impl<U: UnitControl> App<U> {
         let ahead = if without_dependencies { Ahead::Nothing } else { Ahead::Staged };
         let otherwise = Otherwise { strategy, migration };
         let accepted = self.accept(Kind::Deploy, slot, caller, message, otherwise, ahead).await?;
-        Ok(DeployedStaged { staged, accepted })
+        Ok(DeployedStaged { staged, accepted, report: None })
     }
 
     /// The slot that `deploy-staged` would bring live; made, if it isn't there, so that it can be planned and approved.
@@ -270,18 +281,21 @@ impl<U: UnitControl> App<U> {
 
     /// Deploys what is live once more, as it is: another slot of the same files, environment and units.
     pub(super) async fn redeploy(&mut self, request: RedeployRequest, caller: &Caller) -> Result<Accepted, ApiError> {
-        let RedeployRequest { strategy, migration, message, .. } = request;
+        let RedeployRequest { strategy, migration, message, route, .. } = request;
         self.check_settings()?;
         let current = self.ground.current().ok_or_else(|| self.nothing_is_live())?;
         self.check_pause()?;
         self.check_freeze(None)?;
         self.admit(Verb::Redeploy)?;
+        if route {
+            return self.redeploy_by_the_way(current, message, Otherwise { strategy, migration }, caller).await;
+        }
         self.ground.plan(Otherwise { strategy, migration }, Kind::Deploy, &current)?;
         let slot = self.again(&current, caller, message.clone())?;
         self.accept(Kind::Deploy, slot, caller, message, Otherwise { strategy, migration }, Ahead::Nothing).await
     }
 
-    fn again(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, Fault> {
+    pub(super) fn again(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, Fault> {
         let record = self.ground.store.record(of).map_err(|error| error.fault())?;
         let slot = self.ground.store.redeploy(of, record.inputs(), &caller.name, message);
         slot.map_err(|error| error.fault())
@@ -313,20 +327,30 @@ pub(super) fn changes_since(
     let record = store.record(slot).map_err(|error| error.fault())?;
     let used = store.used(slot);
     let held = has(&record, used.as_ref());
-    let mut set = keys::of_inputs(inputs);
+    let (as_set, mut set) = (settings.as_set(), keys::of_inputs(inputs));
     if used.is_some() {
         // A key of a later slotd that nobody has said anything about is no change.
         let is_known = |key: &str| held.iter().any(|held| held.key == key) || settings.origins.get(key).is_some();
-        let next = |key: &str| keys::class_of(key) == Class::NextDeployment && is_known(key);
-        set.extend(keys::entries(settings).into_iter().filter(|entry| next(&entry.key)));
+        let next = |key: &str| is_used(key) && is_known(key);
+        set.extend(keys::entries(&as_set).into_iter().filter(|entry| next(&entry.key)));
     }
-    Ok(changes(held, set))
+    let mut changes = changes(held, set);
+    // What belongs to the way by which users come waits with it.
+    for change in changes.iter_mut().filter(|change| settings.waits_with_the_way(&change.key)) {
+        change.class = Class::OwnStep;
+    }
+    Ok(changes)
+}
+
+/// Whether a deployment goes by it, rather than what a slot has for good, or what holds at once.
+fn is_used(key: &str) -> bool {
+    matches!(keys::class_of(key), Class::NextDeployment | Class::OwnStep)
 }
 
 /// What a slot goes by.
 pub(super) fn has(record: &SlotRecord, used: Option<&Used>) -> Vec<Entry> {
     let used = used.iter().flat_map(|used| &used.settings);
-    let used = used.filter(|(key, _)| keys::class_of(key) == Class::NextDeployment);
+    let used = used.filter(|(key, _)| is_used(key));
     let used = used.map(|(key, value)| Entry { key: key.clone(), value: value.clone() });
     used.chain(keys::of_inputs(&record.inputs())).collect()
 }

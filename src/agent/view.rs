@@ -2,15 +2,18 @@
 
 use tokio::time::Instant;
 
+use crate::config::app::DeployMode;
+use crate::config::keys;
 use crate::control::api::WaitingItem;
-use crate::model::{DependencyState, Timestamp};
+use crate::model::{Class, DependencyState, Timestamp};
 use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
 use super::intake_queue::Taking;
-use super::orphan;
 use super::retry::{self, Retry};
+use super::staged::changes_since;
+use super::{choose, orphan};
 
 impl<U: UnitControl> App<U> {
     pub(super) fn view(&self) -> View {
@@ -84,6 +87,8 @@ impl<U: UnitControl> App<U> {
             .chain(queued)
             .chain(self.waiting_schedule())
             .chain(self.held_back())
+            .chain(self.held_settings())
+            .chain(self.waiting_way().map(|why| item("route", why)))
             .chain(retry)
             .chain(self.exhausted())
             .chain(self.left_open())
@@ -93,6 +98,22 @@ impl<U: UnitControl> App<U> {
     fn held_back(&self) -> Option<WaitingItem> {
         let (slot, why) = self.held_choice()?;
         Some(WaitingItem { what: slot.to_string(), reason: why.to_string() })
+    }
+
+    /// What is set for slots and would go live as another one, if nothing kept it from that.
+    fn held_settings(&self) -> Option<WaitingItem> {
+        let by_hand = self.ground.settings.deploy == DeployMode::Manual;
+        let is_held = by_hand || self.rests() && self.inputs_are_new().unwrap_or_default();
+        let current = self.ground.current().filter(|_| is_held && !self.orphaned)?;
+        let (settings, store) = (&self.ground.settings, &self.ground.store);
+        let changes = changes_since(settings, store, &current, &keys::inputs(settings)).ok()?;
+        let keys = changes
+            .into_iter()
+            .filter(|change| matches!(change.class, Class::NewSlot | Class::NewTree))
+            .map(|change| change.key);
+        let keys: Vec<String> = keys.collect();
+        let why = self.with_rules(|_, rules| choose::held(rules)).ok()??;
+        (!keys.is_empty()).then(|| WaitingItem { what: keys.join(", "), reason: why.to_string() })
     }
 
     /// What was tried often enough: nothing but an operator's word brings it back.

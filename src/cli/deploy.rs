@@ -88,7 +88,9 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
         }
         (None, Some(reason)) => {
             out.line(format!("{app}: {slot} is ready{known}, and doesn't go live by itself: {}", plain(reason)));
-            out.line(format!("  next: slotctl activate {app} {slot}"));
+            // One of before doesn't say.
+            let next = uploaded.next.clone().unwrap_or_else(|| format!("slotctl activate {app} {slot}"));
+            out.line(format!("  next: {}", plain(&next)));
             Ok(Exit::ReadyNotLive.into())
         }
         (None, None) => {

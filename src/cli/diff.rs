@@ -2,7 +2,7 @@
 
 use crate::control::api::{Change, Difference, FileChange, How};
 use crate::model::release::Release;
-use crate::model::{AppName, Exit, SlotName};
+use crate::model::{AppName, Class, Exit, SlotName};
 
 use super::Context;
 use super::ending::{During, Ending, Failure};
@@ -46,6 +46,9 @@ pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
     let head = ["SETTING", from.to_string().as_str(), second.as_str(), "A CHANGE HOLDS"].map(str::to_owned);
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     out.table(&head, settings.iter().map(setting_row).collect());
+    if settings.iter().any(|change| change.class == Class::OwnStep) && to.is_none() {
+        out.line(format!("  next: slotctl plan {app} --route; slotctl redeploy {app} --route"));
+    }
     if let Some(releases) = releases {
         out.table(&["RELEASE", head[1], head[2]], release_rows(&releases.0, &releases.1));
     }

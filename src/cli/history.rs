@@ -52,6 +52,11 @@ pub(super) fn data(report: &Report) -> String {
     migration.map(|migration| format!(", {migration}")).unwrap_or_default()
 }
 
+/// Which way users came by it, if it was another one.
+pub(super) fn way(report: &Report) -> String {
+    report.reroute.as_ref().map(|it| format!(", by {}", plain(&it.to))).unwrap_or_default()
+}
+
 fn row(report: &Report, now: Timestamp) -> Vec<String> {
     let (result, took) = match &report.ended {
         Some(ended) => {
@@ -62,7 +67,7 @@ fn row(report: &Report, now: Timestamp) -> Vec<String> {
     };
     vec![
         report.id.to_string(),
-        format!("{} {}{}", verb(report.kind), report.to, data(report)),
+        format!("{} {}{}{}", verb(report.kind), report.to, data(report), way(report)),
         name(report.from.as_ref()),
         result,
         brief_or_nothing(report.measured.ready_ms),

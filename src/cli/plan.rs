@@ -1,7 +1,7 @@
 //! `plan`: what a deployment would do, and whether it can be.
 
 use crate::control::api::{
-    FileCounts, Foreseen, Planned, PlannedBatch, PlannedContract, PlannedUnit, Resources, Spell,
+    FileCounts, Foreseen, Gap, Planned, PlannedBatch, PlannedContract, PlannedReroute, PlannedUnit, Resources, Spell,
 };
 use crate::model::{AppName, Exit, HookPoint, Migration, SlotName, StrategyName, UnitName};
 
@@ -19,6 +19,9 @@ pub struct Args {
     app: AppName,
     /// The slot, or its version; without it what is staged, of which the slot is made for that
     version: Option<SlotName>,
+    /// What `redeploy --route` would do: which address begins, which one ends, and what users notice
+    #[arg(long, conflicts_with = "version")]
+    route: bool,
     /// By another strategy than the app's: stop-start, blue-green or rolling
     #[arg(long, value_name = "NAME")]
     strategy: Option<StrategyName>,
@@ -28,11 +31,15 @@ pub struct Args {
 }
 
 /// What it would do, a step a line.
-pub async fn run(Args { app, version, strategy, migration }: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+pub async fn run(args: Args, context: &Context<'_>) -> Result<Ending, Failure> {
+    let Args { app, version, route, strategy, migration } = args;
     let words = [strategy.map(|it| format!("strategy={it}")), migration.map(|it| format!("migration={it}"))];
     let words: Vec<String> = words.into_iter().flatten().collect();
     let query = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
     let planned: Planned = match version {
+        None if route => {
+            context.client.get(&format!("/v1/apps/{app}/plan{query}")).await.during(format!("plan {app} --route"))?
+        }
         Some(version) => {
             let path = format!("/v1/apps/{app}/plan/{}{query}", version.encoded());
             context.client.get(&path).await.during(format!("plan {app} {version}"))?
@@ -110,6 +117,7 @@ fn lines(planned: &Planned) -> Vec<String> {
     let mut add = |label: &str, value: String| lines.push(field_line(&(label, value)));
     planned.units.iter().for_each(|unit| add("unit", unit_text(unit)));
     add("route", route_text(&planned.route, &planned.contract));
+    planned.reroute.iter().flat_map(|it| lines_of_reroute(planned, it)).for_each(|(label, line)| add(label, line));
     if unchanged {
         return lines;
     }
@@ -147,6 +155,38 @@ fn lines(planned: &Planned) -> Vec<String> {
         add("then", "what is left of the old slot drains and stops".to_owned());
     }
     hooks(&[HookPoint::PostDeploy, HookPoint::Restore]).into_iter().for_each(|hook| add("hook", hook));
+    lines
+}
+
+/// Which address begins and which ends, and what users notice of it.
+fn lines_of_reroute(planned: &Planned, reroute: &PlannedReroute) -> Vec<(&'static str, String)> {
+    let PlannedReroute { way, begins, ends, is_ended, gap } = reroute;
+    let mut lines = vec![("users come", format!("by {}", plain(&way.to_string())))];
+    lines.extend(begins.iter().map(|address| ("begins", format!("{}, with the switch", plain(address)))));
+    lines.extend(ends.iter().map(|address| {
+        let address = plain(address);
+        (
+            "ends",
+            match is_ended {
+                true => format!("{address}, once all is proved and watched; open connections go on"),
+                false => format!("{address}: slotd asks there no more, and who listens there is the host's"),
+            },
+        )
+    }));
+    lines.push((
+        "gap",
+        match gap {
+            Gap::None => "none expected: both lead to whoever serves".to_owned(),
+            Gap::Restart => format!(
+                "as long as an old instance takes to stop and a new one to start ({}); with --strategy blue-green none",
+                planned.strategy
+            ),
+            Gap::Rest => "from the stop of the app, which has to rest, to the end of this".to_owned(),
+        },
+    ));
+    if let Some(Spell { gap_ms: Some(gap), worst_gap_ms: Some(worst), deployments, .. }) = planned.foreseen.past {
+        lines.push(("before", format!("{gap} ms, the median of {deployments} deployments; {worst} ms at worst")));
+    }
     lines
 }
 

@@ -3,10 +3,10 @@
 use crate::control::api::{Accepted, DeployedStaged, RedeployRequest, Staged, StagedWhat};
 use crate::model::{AppName, Exit, Migration, StrategyName, Timestamp};
 
-use super::Context;
 use super::activate::see_through;
 use super::ending::{During, Ending, Failure};
 use super::text::{ago, plain};
+use super::{Context, wait};
 
 /// `slotctl staged`.
 #[derive(Debug, clap::Args)]
@@ -15,9 +15,9 @@ pub struct StagedArgs {
     app: AppName,
 }
 
-/// `slotctl redeploy`.
+/// What both deployments take.
 #[derive(Debug, clap::Args)]
-pub struct RedeployArgs {
+struct CommonArgs {
     /// The app
     app: AppName,
     /// Another strategy than the app's, for this deployment alone: stop-start, blue-green or rolling
@@ -34,11 +34,21 @@ pub struct RedeployArgs {
     no_wait: bool,
 }
 
+/// `slotctl redeploy`.
+#[derive(Debug, clap::Args)]
+pub struct RedeployArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// By the route and addresses that are set, where users still come by others
+    #[arg(long)]
+    route: bool,
+}
+
 /// `slotctl deploy-staged`.
 #[derive(Debug, clap::Args)]
 pub struct DeployStagedArgs {
     #[command(flatten)]
-    common: RedeployArgs,
+    common: CommonArgs,
     /// Bring up nothing of the apps that it depends on; they have to be up
     #[arg(long)]
     without_dependencies: bool,
@@ -53,7 +63,12 @@ pub async fn staged(StagedArgs { app }: StagedArgs, context: &Context<'_>) -> Re
         context.out.line(format!("{app}: nothing is staged"));
     } else {
         table(&staged, None, context);
-        context.out.line(format!("  next: slotctl deploy-staged {app}"));
+        if staged.iter().any(|it| !it.what.is_apart()) {
+            context.out.line(format!("  next: slotctl deploy-staged {app}"));
+        }
+        if staged.iter().any(|it| it.what.is_apart()) {
+            context.out.line(format!("  next: slotctl plan {app} --route; slotctl redeploy {app} --route"));
+        }
     }
     Ok(Exit::Ok.into())
 }
@@ -61,13 +76,25 @@ pub async fn staged(StagedArgs { app }: StagedArgs, context: &Context<'_>) -> Re
 /// Brings it live.
 pub async fn deploy(args: DeployStagedArgs, context: &Context<'_>) -> Result<Ending, Failure> {
     let DeployStagedArgs { common, without_dependencies } = args;
-    let RedeployArgs { app, strategy, migration, message, no_wait } = common;
-    let request = RedeployRequest { strategy, migration, message, without_dependencies };
+    let CommonArgs { app, strategy, migration, message, no_wait } = common;
+    let request = RedeployRequest { strategy, migration, message, without_dependencies, route: false };
     let path = format!("/v1/apps/{app}/deploy-staged");
     let answer: DeployedStaged =
         context.client.post_json(&path, &request).await.during(format!("deploy-staged {app}"))?;
-    context.out.document(&answer);
-    let DeployedStaged { staged, accepted } = answer;
+    // One document, whatever is waited for.
+    if context.out.json {
+        return match &answer.accepted {
+            Accepted::Deployment { id, .. } if !no_wait => {
+                let id = id.clone();
+                wait::follow_in(&id, answer, context).await
+            }
+            _ => {
+                context.out.document(&answer);
+                Ok(Exit::Ok.into())
+            }
+        };
+    }
+    let DeployedStaged { staged, accepted, .. } = answer;
     if staged.is_empty() {
         context.out.line(format!("{app}: nothing is staged"));
         return Ok(Exit::Ok.into());
@@ -78,13 +105,19 @@ pub async fn deploy(args: DeployStagedArgs, context: &Context<'_>) -> Result<End
 
 /// Deploys what is live once more.
 pub async fn redeploy(args: RedeployArgs, context: &Context<'_>) -> Result<Ending, Failure> {
-    let RedeployArgs { app, strategy, migration, message, no_wait } = args;
-    let request = RedeployRequest { strategy, migration, message, without_dependencies: true };
+    let RedeployArgs { common, route } = args;
+    let CommonArgs { app, strategy, migration, message, no_wait } = common;
+    let request = RedeployRequest { strategy, migration, message, without_dependencies: true, route };
     let accepted: Accepted = context
         .client
         .post_json(&format!("/v1/apps/{app}/redeploy"), &request)
         .await
-        .during(format!("redeploy {app}"))?;
+        .during(format!("redeploy {app}{}", if route { " --route" } else { "" }))?;
+    if let (true, Accepted::Unchanged { current }) = (route, &accepted) {
+        context.out.document(&accepted);
+        context.out.line(format!("{app}: nothing to do, users come to {current} by what is set"));
+        return Ok(Exit::Ok.into());
+    }
     see_through(&app, accepted, no_wait, context).await
 }
 
@@ -108,7 +141,8 @@ fn table(staged: &[Staged], accepted: Option<&Accepted>, context: &Context<'_>) 
             StagedWhat::Setting(change) if change.hidden => format!("{} (hidden)", change.key),
             StagedWhat::Setting(change) => {
                 let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-                format!("{}: {} to {}", change.key, side(&change.from), side(&change.to))
+                let apart = if staged.what.is_apart() { format!(", {}", change.class) } else { String::new() };
+                format!("{}: {} to {}{apart}", change.key, side(&change.from), side(&change.to))
             }
         };
         let message = staged.message.as_deref().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use crate::control::api::{ApiError, Event, EventKind};
+use crate::control::api::{ApiError, DeployedStaged, Event, EventKind};
 use crate::model::deployment::{StepRecord, Waiting};
 use crate::model::{
     AppName, Code, Dependency, DependencyState, DeploymentId, Exit, Kind, Outcome, Report, SlotName, Timestamp,
@@ -69,9 +69,22 @@ async fn follow_to(
     }
 }
 
+/// The same, where the report is a part of the answer that is shown as one document.
+pub async fn follow_in(id: &DeploymentId, answer: DeployedStaged, context: &Context<'_>) -> Result<Ending, Failure> {
+    follow_to(id, context, |report, out| {
+        out.document(&DeployedStaged { report: Some(Box::new(report.clone())), ..answer });
+        told(report, out)
+    })
+    .await
+}
+
 /// How a deployment that is over ended, and the status that says so.
 pub fn verdict(report: &Report, out: &Output) -> Ending {
     out.document(report);
+    told(report, out)
+}
+
+fn told(report: &Report, out: &Output) -> Ending {
     let Some(ended) = &report.ended else { return Exit::Internal.into() };
     let (id, to) = (&report.id, &report.to);
     if ended.outcome == Outcome::Done {

@@ -9,7 +9,7 @@ use crate::model::{AppName, AppState, Blame, Code, DeploymentId, Exit, Fault, Ou
 use super::Context;
 use super::dependencies::dependency;
 use super::ending::{During, Ending, Failure};
-use super::history::data;
+use super::history::{data, way};
 use super::measured::sentence;
 use super::output::field_line;
 use super::status::{headline, restore, under_way};
@@ -129,7 +129,7 @@ fn brief(report: &Report) -> Vec<String> {
 fn title(report: &Report) -> String {
     let over = report.from.as_ref().map(|from| format!(" over {from}")).unwrap_or_default();
     let result = report.ended.as_ref().map_or(report.state.as_str(), |ended| ended.outcome.as_str());
-    format!("{}: {} {}{over}{}: {result}", report.id, verb(report.kind), report.to, data(report))
+    format!("{}: {} {}{over}{}: {result}", report.id, verb(report.kind), report.to, data(report) + &way(report))
 }
 
 /// Why a deployment ended as it did, or where it stands, with so many lines of the journal.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::time::duration_text;
 use crate::model::{AppName, Hooks, Outcome, Retention, Template, UnitName, VersionOrder};
 
 use super::origins::Origins;
 use super::pattern::Pattern;
+use super::reach::Reach;
 
 pub use super::build::Build;
 pub use super::traffic::{Accept, Ports, Route, Soak, Strategy, SwitchMode};
@@ -64,6 +65,10 @@ pub struct AppSettings {
     /// Where all that was said.
     #[serde(skip)]
     pub origins: Origins,
+    /// How users are to come by what is set, where that has to wait for an operator's word: until then they come as
+    /// before, and the settings above say how.
+    #[serde(skip)]
+    pub waits: Option<Box<Reach>>,
 }
 
 /// Whether the highest newer release goes live by itself.
@@ -97,7 +102,7 @@ pub struct Unit {
 }
 
 /// A check of readiness, addressed to one instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Probe {
     /// systemd's word: the unit is active.
@@ -134,7 +139,7 @@ pub enum Probe {
 
 /// The address that users call: asked while a deployment is under way, to see what they see, and after a switch, to see
 /// the new slot there.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outside {
     /// What is asked there: HTTP or a TCP connection.
     pub probe: Probe,
@@ -161,7 +166,7 @@ impl Probe {
 }
 
 /// Where an HTTP probe connects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Address {
     /// `HOST:PORT`.

@@ -114,6 +114,7 @@ fn app(name: &AppName, top: &Section<'_>, defaults: &Defaults) -> Option<AppSett
         on_result: on_result.unwrap_or_default(),
         limits: sections::limits(top, defaults.limits),
         origins: Origins::default(),
+        waits: None,
     };
     let first = settings.routed().map(|unit| unit.name.to_string()).unwrap_or_default();
     settings.origins = Origins::of(top.file(), &top.lines(&first), &settings, defaults);

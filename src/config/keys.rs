@@ -46,12 +46,15 @@ pub fn class_of(key: &str) -> Class {
         "crash_loop",
         "limits",
     ];
+    /// By which users come, and what they call.
+    const OWN_STEP: [&str; 5] = ["route.kind", "route.port", "route.ports", "route.backend", "outside.address"];
     let section = key.split('.').next().unwrap_or_default();
     match section {
         _ if key == BUILD_HOOK || key == BUILD_UNIT || key.starts_with(BUILD_ENV.trim_end_matches('.')) => {
             Class::NewTree
         }
         "env" => Class::NewSlot,
+        _ if OWN_STEP.contains(&key) => Class::OwnStep,
         "unit" if !key.ends_with(".overlap") => Class::NewSlot,
         section if AT_ONCE.contains(&section) => Class::AtOnce,
         _ => Class::NextDeployment,
@@ -111,7 +114,7 @@ pub fn entries(settings: &AppSettings) -> Vec<Entry> {
                     }
                 }
             }
-            ("outside", value) => add(&mut entries, "outside", value),
+            ("outside", Value::Object(keys)) => outside(&mut entries, keys),
             ("route", Value::Object(keys)) => {
                 for (key, value) in keys {
                     match (key.as_str(), value) {
@@ -140,6 +143,21 @@ pub fn entries(settings: &AppSettings) -> Vec<Entry> {
     }
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     entries
+}
+
+/// The address by itself, since another one is another matter than another question.
+fn outside(entries: &mut Vec<Entry>, keys: &serde_json::Map<String, Value>) {
+    for (key, value) in keys {
+        let Value::Object(probe) = value else {
+            add(entries, &format!("outside.{key}"), value);
+            continue;
+        };
+        let mut probe = probe.clone();
+        if let Some(address) = probe.remove("address") {
+            add(entries, "outside.address", address.get("tcp").unwrap_or(&address));
+        }
+        add(entries, &format!("outside.{key}"), &Value::Object(probe));
+    }
 }
 
 fn add(entries: &mut Vec<Entry>, key: &str, value: &Value) {
@@ -189,7 +207,9 @@ mod tests {
             "deploy = \"automatic\"",
             "env.A = \"\\\"x\"",
             "inbox.match = \"web-@v\"",
-            "outside = { interval = \"250ms\", probe = { address = \"127.0.0.1:80\", kind = \"tcp\" } }",
+            "outside.address = \"127.0.0.1:80\"",
+            "outside.interval = \"250ms\"",
+            "outside.probe = { kind = \"tcp\" }",
             "pause_after = 1",
             "probe.web@.1 = { address = \"127.0.0.1:{port}\", kind = \"tcp\" }",
             "retention.keep = 5",
@@ -219,5 +239,11 @@ mod tests {
         assert_eq!(class_of("build.env.TOKEN"), Class::NewTree);
         assert_eq!(class_of("build.network"), Class::AtOnce);
         assert!(is_secret("build.env.TOKEN") && !is_secret("build.network"));
+        assert_eq!(class_of("route.port"), Class::OwnStep);
+        assert_eq!(class_of("outside.address"), Class::OwnStep);
+        assert_eq!(
+            (class_of("route.drain"), class_of("outside.interval")),
+            (Class::NextDeployment, Class::NextDeployment)
+        );
     }
 }

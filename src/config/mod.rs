@@ -3,8 +3,8 @@
 //! A file becomes settings in three stages: its text is parsed into a document whose values know their places
 //! (`document`), each value is read and checked where it stands (`app_file`, `daemon_file`, `probe`, `route`,
 //! `hooks`, `sections`), what they ask of each other is held against what there is (`contract`; `depends` of other files),
-//! and what comes out are settings in which everything is there and makes sense (`app` with its part `traffic`, and
-//! `daemon`). What a key of a later version would mean is refused, never approximated.
+//! and what comes out are settings in which everything is there and makes sense (`app` with its part `traffic`, of which
+//! `reach` is what belongs together, and `daemon`). What a key of a later version would mean is refused, never approximated.
 
 pub mod app;
 mod app_file;
@@ -25,6 +25,7 @@ pub mod origins;
 mod outside;
 pub mod pattern;
 mod probe;
+pub mod reach;
 mod route;
 mod sections;
 mod text;

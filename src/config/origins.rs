@@ -43,7 +43,8 @@ impl Origins {
         let differ = defaulted(settings, defaults);
         for Entry { key, .. } in keys::entries(settings) {
             // What is shown in one line has the place of its section.
-            if let Some(line) = lines.get(&key) {
+            let section = if key == "outside.probe" { "outside" } else { key.as_str() };
+            if let Some(line) = lines.get(section) {
                 origins.insert(key, Origin::File(file.to_owned(), *line));
             } else if differ.contains(&key) {
                 origins.insert(key, Origin::Defaults);

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::route::PortRange;
 use crate::model::time::duration_text;
@@ -13,7 +13,7 @@ use crate::model::{Numbers, StrategyName};
 use super::app::Unit;
 
 /// How an app moves from slot to slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strategy {
     /// A name for two numbers.
     pub name: StrategyName,
@@ -30,7 +30,7 @@ pub struct Strategy {
 }
 
 /// Who gives the word for the switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SwitchMode {
     /// The proof.
@@ -41,10 +41,10 @@ pub enum SwitchMode {
 }
 
 /// How the new slot is watched after the switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Soak {
     /// For how long; if nothing is said, as long as the strategy of the deployment has it ([`Soak::time_under`]).
-    #[serde(serialize_with = "say_duration", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "said_or_not", skip_serializing_if = "Option::is_none")]
     pub time: Option<Duration>,
     /// Whether it goes back at the end of that time unless an operator has said `confirm`.
     pub confirm: bool,
@@ -54,7 +54,7 @@ pub struct Soak {
 const BESIDE_THE_OLD: Duration = Duration::from_secs(60);
 
 /// How traffic reaches the instances of the first unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Route {
     /// Not slotd's business.
@@ -88,7 +88,7 @@ pub enum Route {
 }
 
 /// From when on an instance takes connections from a shared socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accept {
     /// From `READY=1` on.
@@ -98,7 +98,7 @@ pub enum Accept {
 }
 
 /// The instances' own ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
     /// Which.
     pub range: PortRange,
@@ -155,10 +155,21 @@ impl Soak {
     }
 }
 
-fn say_duration<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => duration_text::serialize(time, to),
-        None => to.serialize_none(),
+/// A duration as [`duration_text`] has it, where there is one.
+mod said_or_not {
+    use std::time::Duration;
+
+    use super::duration_text;
+
+    pub fn serialize<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => duration_text::serialize(time, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        duration_text::deserialize(from).map(Some)
     }
 }
 

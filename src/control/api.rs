@@ -26,8 +26,8 @@ pub use freezes::{FreezeRequest, Frozen};
 pub use orders::{ActivateRequest, RollbackRequest, ScaleRequest};
 pub use pins::{PinRequest, Pinned, UnpinRequest};
 pub use plan::{
-    FileCounts, Foreseen, PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal, PlannedUnit,
-    Resources, Runtime, Spell,
+    FileCounts, Foreseen, Gap, PlanQuery, Planned, PlannedBatch, PlannedContract, PlannedHook, PlannedRefusal,
+    PlannedReroute, PlannedUnit, Resources, Runtime, Spell,
 };
 pub use settings::{
     Change, DeployedStaged, DiffQuery, Difference, FileChange, How, Origin, RedeployRequest, SetAnswer, SetRequest,
@@ -239,6 +239,9 @@ pub struct Uploaded {
     pub deployment: Option<DeploymentId>,
     /// Why none does: "1.4.2 is below the mark 2.0.0". Neither this nor a deployment: it is live already.
     pub not_live: Option<String>,
+    /// What brings it live then, as a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// The answer to `POST /v1/apps/APP/prune?dry_run=BOOL`.

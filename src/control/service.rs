@@ -59,6 +59,8 @@ pub trait Service: Clone + Send + Sync + 'static {
         slot: &SlotName,
         query: PlanQuery,
     ) -> impl Future<Output = Result<Planned, ApiError>> + Send;
+    /// What `redeploy` by the way that is set would do.
+    fn plan_route(&self, app: &AppName, query: PlanQuery) -> impl Future<Output = Result<Planned, ApiError>> + Send;
     /// What `deploy-staged` would do; the slot that it would bring live is made, if it isn't there.
     fn plan_staged(
         &self,

@@ -53,6 +53,15 @@ pub async fn plan<S: Service>(
     shared.service.plan(&app, &slot, query).await.map(Json)
 }
 
+/// `GET /v1/apps/APP/plan?strategy=NAME`.
+pub async fn plan_route<S: Service>(
+    State(shared): State<Shared<S>>,
+    Named(app): Named<AppName>,
+    Asked(query): Asked<PlanQuery>,
+) -> Answer<Planned> {
+    shared.service.plan_route(&app, query).await.map(Json)
+}
+
 /// `POST /v1/apps/APP/plan?strategy=NAME`.
 pub async fn plan_staged<S: Service>(
     State(shared): State<Shared<S>>,

@@ -50,6 +50,7 @@ fn table<S: Service>() -> Vec<Row<S>> {
         ("/v1/apps/{app}/slots/{slot}", Read, Nothing, get(slots::inspect::<S>)),
         ("/v1/apps/{app}/slots/{slot}/build", Read, Nothing, get(slots::build::<S>)),
         ("/v1/apps/{app}/plan/{slot}", Read, Nothing, get(slots::plan::<S>)),
+        ("/v1/apps/{app}/plan", Read, Nothing, get(slots::plan_route::<S>)),
         ("/v1/apps/{app}/plan", Operate, Nothing, post(slots::plan_staged::<S>)),
         ("/v1/apps/{app}/units", Read, Nothing, get(slots::units::<S>)),
         ("/v1/apps/{app}/artifacts", Operate, Artifact, post(artifacts::upload::<S>)),

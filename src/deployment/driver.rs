@@ -178,14 +178,9 @@ fn is_closing(machine: &Machine) -> bool {
 fn begin(report: &mut Report, machine: &Machine, effect: &Effect, limit: Duration) {
     let now = Timestamp::now();
     report.state = machine.state();
-    report.waiting = Some(Waiting { what: effect.to_string(), since: now, at_most: limit });
-    report.steps.push(StepRecord {
-        state: machine.state(),
-        what: effect.to_string(),
-        began: now,
-        took_ms: None,
-        fault: None,
-    });
+    let what = effect.text(machine.facts());
+    report.waiting = Some(Waiting { what: what.clone(), since: now, at_most: limit });
+    report.steps.push(StepRecord { state: machine.state(), what, began: now, took_ms: None, fault: None });
 }
 
 fn finish(report: &mut Report, event: &Event, took: Duration) {
@@ -234,6 +229,10 @@ fn next_command(report: &Report, ruling: &Ruling) -> Option<String> {
     let app = &report.id.app;
     Some(match (ruling.outcome, ruling.blame) {
         (Outcome::Done | Outcome::Superseded, _) => return None,
+        // Nothing of it comes by itself: it was an operator's word.
+        (Outcome::RolledBack | Outcome::Failed | Outcome::Cancelled, _) if report.reroute.is_some() => {
+            format!("slotctl why {}; once more: slotctl redeploy {app} --route", report.id)
+        }
         (Outcome::Stuck, _) => format!("systemctl status '{app}*'; slotctl why {}", report.id),
         (_, Blame::Release) => {
             format!("deploy a repaired release; to try this one again: slotctl activate {app} {} --force", report.to)

@@ -63,6 +63,7 @@ fn report() -> Report {
         attempt: 1,
         queued: Timestamp::from_unix_millis(0),
         scheduled: None,
+        reroute: None,
         strategy: None,
         migration: None,
         dependencies: Vec::new(),

@@ -9,9 +9,9 @@ use crate::model::route::AcceptAt;
 use crate::model::{AppName, HookPoint, InstanceName, SlotName, UnitName};
 use crate::points::named;
 
-use super::facts::{Side, Traffic};
+use super::facts::{Facts, Rerouted, Side, Traffic, Way};
 use super::stage::{Ruling, Runs};
-use crate::model::deployment::Say;
+use crate::model::deployment::{Reroute, Say};
 
 /// One effect. What isn't said here stands in the facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +209,20 @@ impl Effect {
                 | Kind::Soak
                 | Kind::Confirm
         )
+    }
+}
+
+impl Effect {
+    /// The step that people see: where users come another way by the deployment, with that way.
+    pub fn text(&self, facts: &Facts) -> String {
+        match (self, &facts.reroute) {
+            (Effect::Route(traffic), Some(Rerouted { to: Reroute { from, to }, .. })) => match traffic.way {
+                Way::Old => format!("{self}, by {from}"),
+                Way::Both => format!("{self}, by {to} beside {from}"),
+                Way::New => format!("{self}, by {to} alone"),
+            },
+            _ => self.to_string(),
+        }
     }
 }
 

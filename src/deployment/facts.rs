@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::deployment::Kind;
+use crate::model::deployment::{Kind, Reroute};
 use crate::model::slot::UnitCount;
 use crate::model::time::duration_text;
 use crate::model::{
@@ -14,6 +14,7 @@ use crate::model::{
 };
 
 use super::batches::{Batch, Seat};
+use super::stage::{Settling, Stage, Target};
 
 /// What a deployment is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +34,34 @@ pub struct Facts {
     /// The apps that have to be up before it begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<AppName>,
+    /// Users come another way by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reroute: Option<Rerouted>,
     /// The units of others that were up when it began, and that go down with a unit of the app.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub along: Vec<Along>,
+}
+
+/// How the way changes by which users come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rerouted {
+    /// What it is.
+    pub to: Reroute,
+    /// Why users can't be moved while the app serves, if they can't: then it has to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests: Option<String>,
+}
+
+/// By which way users come at a time, where it changes. Else there is only the new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Way {
+    /// That of before.
+    Old,
+    /// Both.
+    Both,
+    /// That of the settings which the deployment goes by.
+    #[default]
+    New,
 }
 
 /// A unit of somebody else's that systemd stops with units of the app: `PartOf=`, `BindsTo=`, `Requires=`.
@@ -118,6 +144,8 @@ pub struct Traffic {
     pub whole: bool,
     /// Who runs on without users, and is gone back to if one of `to` ends.
     pub standby: Vec<(UnitName, InstanceName)>,
+    /// By which way they come.
+    pub way: Way,
 }
 
 impl Side {
@@ -155,7 +183,7 @@ impl Side {
 impl Traffic {
     /// These, each with the same share.
     pub fn of(to: Vec<(UnitName, InstanceName)>) -> Self {
-        Traffic { to, weight: None, whole: false, standby: Vec::new() }
+        Traffic { to, weight: None, whole: false, standby: Vec::new(), way: Way::New }
     }
 
     /// All instances of a side.
@@ -178,6 +206,21 @@ impl Facts {
     /// The units of all hooks.
     pub fn hooks(&self) -> Vec<UnitName> {
         HookPoint::ALL.into_iter().filter_map(|point| self.hook(point)).collect()
+    }
+
+    /// By which way users come in a stage.
+    pub fn way_in(&self, stage: &Stage) -> Way {
+        let Some(Rerouted { rests, .. }) = &self.reroute else { return Way::New };
+        match stage {
+            Stage::Settling(Settling { to: Target::To | Target::Nothing, .. }) => Way::New,
+            Stage::Settling(_) => Way::Old,
+            _ if rests.is_some() => Way::New,
+            Stage::Switching { .. } | Stage::Soaking { .. } | Stage::Reviving { .. } => Way::Both,
+            Stage::Draining { batch: None, .. } => Way::Both,
+            Stage::Post { .. } | Stage::Telling { .. } => Way::New,
+            Stage::Preparing | Stage::Clearing { .. } | Stage::Hooking { .. } | Stage::Starting { .. } => Way::Old,
+            Stage::Proving { .. } | Stage::Shifting { .. } | Stage::Draining { .. } | Stage::Waiting { .. } => Way::Old,
+        }
     }
 
     /// Whether the data doesn't suit side A any more once this is under way.

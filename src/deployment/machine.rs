@@ -357,6 +357,10 @@ fn settle(facts: &Facts, stage: &Stage, linked: bool, failure: Failure) -> Settl
     if let Some(live) = stage.live() {
         absolve(&mut ruling, live.failed_probe.as_deref());
     }
+    // The same release serves by the old way: whatever the new one lacks is no fault of it.
+    if facts.reroute.is_some() && ruling.blame == Blame::Release {
+        ruling.blame = Blame::Environment;
+    }
     let was_up = stage.live().is_none_or(|live| live.up);
     let serve = touched && !failure.rests && (was_up || to == Target::To);
     // After the switch B had proved itself: if A doesn't come up again, B is better than nothing.

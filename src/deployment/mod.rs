@@ -18,6 +18,7 @@ pub mod machine;
 mod meter;
 pub mod neighbours;
 mod plan;
+pub mod reach;
 mod script;
 pub mod side;
 #[cfg(test)]

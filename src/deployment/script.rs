@@ -110,6 +110,12 @@ pub(super) fn script(facts: &Facts, stage: &Stage) -> Vec<Effect> {
         ]),
         Stage::Settling(settling) => effects.extend(settling_script(facts, settling)),
     }
+    let way = facts.way_in(stage);
+    for effect in &mut effects {
+        if let Effect::Route(traffic) = effect {
+            traffic.way = way;
+        }
+    }
     effects
 }
 

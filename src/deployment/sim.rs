@@ -66,7 +66,7 @@ pub fn facts_by(from: Option<Side>, to: Side, numbers: Numbers) -> Facts {
     let with = from.iter().flat_map(Side::unit_names).map(|unit| (unit.clone(), run_of(&unit))).collect();
     let along = from.iter().map(|_| Along { unit: UnitName::new("metrics.service"), with: Clone::clone(&with) });
     let along = along.collect();
-    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs: Vec::new(), along }
+    Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs: Vec::new(), reroute: None, along }
 }
 
 /// The same with a hook at each point.

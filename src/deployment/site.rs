@@ -146,7 +146,8 @@ impl Site {
         let id: DeploymentId = "web-7".parse().expect("an id");
         let to = self.side(to);
         let plan = Plan::of(&self.settings, Default::default(), Kind::Deploy, from.as_ref(), &to).expect("a plan");
-        Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs: Vec::new(), along: Vec::new() }
+        let (needs, along) = Default::default();
+        Facts { id, kind: Kind::Deploy, from, to, via: Via::Next, plan, needs, reroute: None, along }
     }
 
     pub fn report(&self, facts: &Facts) -> Report {
@@ -160,6 +161,7 @@ impl Site {
             attempt: 1,
             queued: Timestamp::from_unix_millis(0),
             scheduled: None,
+            reroute: None,
             strategy: None,
             migration: None,
             dependencies: Vec::new(),

@@ -27,6 +27,7 @@ fn report(name: &str, number: u64) -> Report {
         attempt: 1,
         queued: Timestamp::from_unix_millis(1_000 * number),
         scheduled: None,
+        reroute: None,
         strategy: None,
         migration: None,
         dependencies: Vec::new(),

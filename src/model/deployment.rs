@@ -161,6 +161,9 @@ pub struct Report {
     /// What it does to the data: by an operator's word, and from its begin on in any case, unless it is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// The way by which users come changes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reroute: Option<Reroute>,
     /// The apps that it depends on, in the order in which they come up, as they were when it began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
@@ -177,6 +180,21 @@ pub struct Report {
     /// How it ended; there when `state` is `done`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+}
+
+/// A change of the way by which users come, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reroute {
+    /// By which they come before: "nftables, port 8080".
+    pub from: String,
+    /// By which they come afterwards.
+    pub to: String,
+}
+
+impl fmt::Display for Reroute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in place of {}", self.to, self.from)
+    }
 }
 
 /// What an operator said to a deployment.

@@ -9,6 +9,9 @@ use super::version::Version;
 /// Where state lies unless the settings say otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/slotd";
 
+/// Of a slot's files the one that says by which way users come.
+pub const SLOT_ROUTE: &str = "route.json";
+
 /// Where the runtime marks lie; made by tmpfiles, so that it outlives the daemon.
 pub const DEFAULT_RUN_DIR: &str = "/run/slotd";
 
@@ -84,6 +87,11 @@ impl Layout {
     /// One slot.
     pub fn slot(&self, slot: &SlotName) -> PathBuf {
         self.slots().join(slot.encoded())
+    }
+
+    /// By which way users come to a slot while it is live: written before `current` names it.
+    pub fn slot_route(&self, slot: &SlotName) -> PathBuf {
+        self.slot(slot).join(SLOT_ROUTE)
     }
 
     /// Records of slots that were removed, so that a version means the same bytes for good.

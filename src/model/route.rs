@@ -39,6 +39,25 @@ pub struct RouteFile {
     /// back to these if one of them ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standby: Vec<RouteBackend>,
+    /// The ports that users call, where the kernel redirects them: of several that the command line allows, these. None are
+    /// named: those of the command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public: Vec<u16>,
+}
+
+/// The part of `slots/SLOT/route.json` that the helper reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SlotRoute {
+    /// `[route]`.
+    pub route: SlotRoutePort,
+}
+
+/// Of that the port that users call, where the route has one of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SlotRoutePort {
+    /// It.
+    #[serde(default)]
+    pub port: Option<u16>,
 }
 
 /// One instance that gets users.
@@ -112,10 +131,10 @@ pub struct RouteCall {
 /// What sends users to instances that have ports of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteKind {
-    /// The kernel, by a redirection of this port.
+    /// The kernel, by a redirection.
     Nftables {
-        /// The one that users call.
-        port: u16,
+        /// The ports that users may call. Which of several is in force slotd says, and after a boot the live slot's record.
+        public: Vec<u16>,
     },
     /// HAProxy, by the servers s1 to sN of one backend.
     Haproxy {
@@ -235,11 +254,13 @@ impl RouteCall {
         let kind = match kind.as_str() {
             "nftables" => {
                 let text = options.take("--port")?;
-                let port = text.parse().ok().filter(|port| *port > 0).ok_or(RouteCallError::Ports(text))?;
-                if ports.contains(port) {
-                    return Err(RouteCallError::PublicPort(port));
+                let one = |text: &str| text.parse().ok().filter(|port| *port > 0);
+                let public: Option<Vec<u16>> = text.split(',').map(one).collect();
+                let public = public.ok_or(RouteCallError::Ports(text))?;
+                if let Some(port) = public.iter().find(|port| ports.contains(**port)) {
+                    return Err(RouteCallError::PublicPort(*port));
                 }
-                RouteKind::Nftables { port }
+                RouteKind::Nftables { public }
             }
             "haproxy" => {
                 let backend = options.take("--backend")?;
@@ -269,6 +290,12 @@ impl FromStr for PortRange {
     }
 }
 
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Serialize for PortRange {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -286,7 +313,10 @@ impl fmt::Display for RouteCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RouteCall { app, kind, ports, template } = self;
         match kind {
-            RouteKind::Nftables { port } => write!(f, "{app} nftables --port {port} --ports {ports} {template}"),
+            RouteKind::Nftables { public } => {
+                let public: Vec<String> = public.iter().map(u16::to_string).collect();
+                write!(f, "{app} nftables --port {} --ports {ports} {template}", public.join(","))
+            }
             RouteKind::Haproxy { backend, socket, servers } => write!(
                 f,
                 "{app} haproxy --backend {backend} --socket {} --servers {servers} --ports {ports} {template}",

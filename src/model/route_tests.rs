@@ -18,6 +18,7 @@ fn the_port_of_an_environment_file() {
 fn a_command_line_comes_back() {
     for line in [
         "web nftables --port 8080 --ports 20000-20099 web@",
+        "web nftables --port 8080,9090 --ports 20000-20099 web@",
         "web haproxy --backend web_1 --socket /run/haproxy/admin.sock --servers 8 --ports 20000-20099 web@",
         "web nginx --include /etc/nginx/slotd/web.conf --ports 20000-20099 web@",
     ] {
@@ -37,6 +38,8 @@ fn what_is_no_command_line() {
         ("Web nftables --port 8080 --ports 20000-20099 web@", "no app name"),
         ("web ipvs --port 8080 --ports 20000-20099 web@", "no kind of route"),
         ("web nftables --port 0 --ports 20000-20099 web@", "\"0\" names no ports"),
+        ("web nftables --port 80, --ports 20000-20099 web@", "\"80,\" names no ports"),
+        ("web nftables --port 80,20005 --ports 20000-20099 web@", "is one of the instances' own"),
         ("web nftables --port 80 --ports 20099-20000 web@", "names no ports"),
         ("web nftables --port 80 --ports 0-20 web@", "names no ports"),
         ("web nftables --port 80 --ports 20-70000 web@", "names no ports"),

@@ -22,6 +22,8 @@ pub enum Class {
     NewSlot,
     /// A build goes by it; a changed one makes another slot, whose files are built anew of the same artifact.
     NewTree,
+    /// Only on an operator's word: users come another way by it.
+    OwnStep,
 }
 
 /// What a slot has of the settings for good.
@@ -76,6 +78,7 @@ impl Class {
             Class::NextDeployment => "at the next deployment",
             Class::NewSlot => "in a new slot",
             Class::NewTree => "in a new tree",
+            Class::OwnStep => "by a step of its own",
         }
     }
 }

@@ -146,6 +146,15 @@ impl<U: UnitControl> AnyRoute<U> {
 }
 
 impl<U: UnitControl> AnyRoute<U> {
+    /// The same, while users still come the other way too.
+    #[must_use]
+    pub fn beside(self, other: &AnyRoute<U>) -> Self {
+        match (self, other) {
+            (AnyRoute::Ports(to), AnyRoute::Ports(from)) => AnyRoute::Ports(Box::new(to.beside(from))),
+            (to, _) => to,
+        }
+    }
+
     /// Whether it sends users to a set of its own, and not just to whoever runs.
     pub fn has_sets(&self) -> bool {
         match self {

@@ -18,7 +18,7 @@ use crate::config::app::{Ports, Route};
 use crate::durable;
 use crate::model::evidence::Evidence;
 use crate::model::route::{
-    EPHEMERAL_PORTS, MAX_BACKENDS, PortRange, ROUTE_FORMAT, RouteBackend, RouteFile, port_of_env,
+    EPHEMERAL_PORTS, MAX_BACKENDS, PortRange, ROUTE_FORMAT, RouteBackend, RouteCall, RouteFile, RouteKind, port_of_env,
 };
 use crate::model::{Code, Fault, Layout, Template, UnitName};
 use crate::units::{JobResult, Load, UnitControl, UnitError, UnitStatus};
@@ -52,8 +52,9 @@ pub struct OwnPorts<U> {
     /// The unit whose instances get users.
     template: Template,
     ports: Ports,
-    /// Whether the kernel sends a client's packets to where it sent the first one.
-    by_kernel: bool,
+    /// The ports that users call, where the kernel redirects them; it then sends a client's packets to where it sent the
+    /// first one.
+    public: Vec<u16>,
     /// HAProxy's own word on connections that it keeps without a user.
     haproxy: Option<HaproxyView>,
     /// `HOST:PORT` that users call, where it is known.
@@ -76,8 +77,18 @@ impl<U: UnitControl> OwnPorts<U> {
             }
             _ => None,
         };
-        let by_kernel = matches!(route, Route::Nftables { .. });
-        OwnPorts { layout, template, ports, by_kernel, haproxy, outside, running }
+        let public = match route {
+            Route::Nftables { port, .. } => vec![*port],
+            _ => Vec::new(),
+        };
+        OwnPorts { layout, template, ports, public, haproxy, outside, running }
+    }
+
+    /// The same, while users still come by the port of `other` too.
+    pub(super) fn beside(mut self, other: &OwnPorts<U>) -> Self {
+        let others = other.public.iter().filter(|port| !self.public.contains(port));
+        self.public = others.chain(&self.public).copied().collect();
+        self
     }
 
     /// The helper is there, and the ports are nobody else's.
@@ -92,6 +103,9 @@ impl<U: UnitControl> OwnPorts<U> {
         // Where it can't be read nothing is known against the range.
         let ephemeral = std::fs::read_to_string(EPHEMERAL_PORTS).ok().and_then(|text| PortRange::of_kernel(&text));
         if let Some(why) = ephemeral.and_then(|ephemeral| self.ports.range.refused(ephemeral)) {
+            return Err(Fault::new(Code::RouteUnsupported, why));
+        }
+        if let Some(why) = self.led_elsewhere(&status) {
             return Err(Fault::new(Code::RouteUnsupported, why));
         }
         if let Some(haproxy) = &self.haproxy {
@@ -121,7 +135,8 @@ impl<U: UnitControl> OwnPorts<U> {
         }
         // One without a port can't be gone back to without a start either.
         let standby = self.routed(standby).filter_map(|backend| self.resolve(backend).ok()).collect();
-        let (path, file) = (self.layout.route(), RouteFile { format: ROUTE_FORMAT, backends, standby });
+        let (path, file) =
+            (self.layout.route(), RouteFile { format: ROUTE_FORMAT, backends, standby, public: self.public.clone() });
         blocking(move || durable::write_json(&path, &file).map_err(|error| error.fault())).await?;
         self.apply().await
     }
@@ -132,7 +147,7 @@ impl<U: UnitControl> OwnPorts<U> {
         let ports: Vec<u16> = self.routed(leaving).filter_map(|backend| self.port(backend)).collect();
         let began = Instant::now();
         let (end, least) =
-            (began + at_most, if ports.is_empty() || !self.by_kernel { began } else { began + SECOND_TRY });
+            (began + at_most, if ports.is_empty() || self.public.is_empty() { began } else { began + SECOND_TRY });
         let mut most = 0;
         loop {
             let open = self.users(&ports).await?;
@@ -177,7 +192,36 @@ impl<U: UnitControl> OwnPorts<U> {
         };
         let status = self.status().await?;
         let good = status.is_up() && !status.reload_failed;
-        Ok(Observed { set, trouble: if good { None } else { Some(self.trouble(&status).await) } })
+        let elsewhere = self.led_elsewhere(&status).map(|why| Fault::new(Code::RouteUnsupported, why));
+        Ok(Observed { set, trouble: if good { elsewhere } else { Some(self.trouble(&status).await) } })
+    }
+
+    /// Why the helper, as its unit is loaded, can't lead users as the settings in force have it; `None` where it can, or its
+    /// unit can't be read by whoever isn't root.
+    fn led_elsewhere(&self, status: &UnitStatus) -> Option<String> {
+        let words: Vec<String> = status.command.as_ref()?.split(' ').map(str::to_owned).collect();
+        let at = words.iter().position(|word| word == "route")?;
+        let call = RouteCall::parse(words.get(at + 1..)?).ok()?;
+        let unit = self.helper();
+        match (&call.kind, &self.haproxy) {
+            (RouteKind::Nftables { public: allowed }, None) if !self.public.is_empty() => {
+                let port = self.public.iter().find(|port| !allowed.contains(port))?;
+                let list =
+                    |ports: &mut dyn Iterator<Item = &u16>| ports.map(u16::to_string).collect::<Vec<_>>().join(",");
+                let more = allowed.iter().filter(|port| !self.public.contains(port));
+                Some(format!(
+                    "users come by port {port}, and {unit} leads --port {} alone: let it have --port {} until they have moved",
+                    list(&mut allowed.iter()),
+                    list(&mut self.public.iter().chain(more))
+                ))
+            }
+            (RouteKind::Haproxy { backend, .. }, Some(view)) if *backend != view.backend => {
+                Some(format!("users come by HAProxy's backend {}, and {unit} leads that of {backend}", view.backend))
+            }
+            (RouteKind::Haproxy { .. }, Some(_)) => None,
+            (RouteKind::Nginx { .. }, None) if self.public.is_empty() => None,
+            _ => Some(format!("{unit} isn't of the route by which users come")),
+        }
     }
 
     /// Has the helper bring the kernel, or the proxy, to the file.

@@ -1,7 +1,7 @@
 //! Ports of instances, where the route gives each one of its own.
 //!
-//! An instance on disk keeps the port that it has, for it may be running. Another one gets the lowest of its app's range
-//! that no instance of any app has, and that nobody listens on.
+//! An instance on disk keeps the port that it has, unless that is outside of the range by now and nothing runs there. Another
+//! one gets the lowest of its app's range that no instance of any app has, and that nobody listens on.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -23,10 +23,15 @@ const MAX_ENV_BYTES: u64 = 4 << 20;
 static CHOOSING: Mutex<()> = Mutex::new(());
 
 impl SlotStore {
-    /// [`SlotStore::publish_instance`] with a `PORT` out of `ports`.
-    pub fn publish_instance_with_port(&self, instance: &InstanceName, ports: PortRange) -> Result<bool, SlotError> {
+    /// [`SlotStore::publish_instance`] with a `PORT` out of `ports`. `runs`: it keeps the one that it has in any case.
+    pub fn publish_instance_with_port(
+        &self,
+        instance: &InstanceName,
+        ports: PortRange,
+        runs: bool,
+    ) -> Result<bool, SlotError> {
         let _one_at_a_time = CHOOSING.lock().unwrap_or_else(PoisonError::into_inner);
-        let port = match self.port(instance) {
+        let port = match self.port(instance).filter(|port| runs || ports.contains(*port)) {
             Some(port) => port,
             None => {
                 let taken = self.taken_ports()?;

@@ -163,6 +163,11 @@ impl Service for Fake {
         .ok_or_else(|| ApiError::new(Code::UnknownSlot, format!("{app} has no slot {slot}")))
     }
 
+    async fn plan_route(&self, app: &AppName, query: PlanQuery) -> Result<Planned, ApiError> {
+        let slot = "2.0.0@r2".parse().expect("slot");
+        self.plan(app, &slot, query).await
+    }
+
     async fn plan_staged(&self, app: &AppName, query: PlanQuery, _: Caller) -> Result<Planned, ApiError> {
         let slot = "3.0.0".parse().expect("slot");
         self.plan(app, &slot, query).await
@@ -277,7 +282,7 @@ impl Service for Fake {
     ) -> Result<DeployedStaged, ApiError> {
         let RedeployRequest { message, .. } = request;
         let accepted = self.accept(format!("deploy-staged {app} {message:?}")).await?;
-        Ok(DeployedStaged { staged: Vec::new(), accepted })
+        Ok(DeployedStaged { staged: Vec::new(), accepted, report: None })
     }
 
     async fn redeploy(&self, app: &AppName, request: RedeployRequest, _: Caller) -> Result<Accepted, ApiError> {

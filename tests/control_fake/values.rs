@@ -49,6 +49,7 @@ pub fn queued(number: u64) -> Report {
         attempt: 1,
         queued: Timestamp::now(),
         scheduled: None,
+        reroute: None,
         strategy: None,
         migration: None,
         dependencies: Vec::new(),

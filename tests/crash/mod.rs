@@ -27,7 +27,7 @@ use seen::{Expected, Seen, is_true};
 const DIR: &str = "/var/lib/slotd/crash";
 
 /// While it is there, nothing starts slotd; a boot takes it away.
-const STAYS_DEAD: &str = "/run/slotd-stays-dead";
+pub const STAYS_DEAD: &str = "/run/slotd-stays-dead";
 
 const APP: &str = "web";
 const PORT: u16 = 8080;

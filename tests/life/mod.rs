@@ -8,6 +8,7 @@ mod row03;
 mod row04;
 mod row05;
 mod row06;
+mod row06_route;
 mod row07;
 mod row08;
 mod row09;

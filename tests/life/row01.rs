@@ -38,7 +38,11 @@ fn row01_story() {
     world.fetch(&cart);
     let sent = world.slotctl(&format!("deploy /root/{} --app web -m 'the new cart'", cart.file));
     expect_exit(&sent, slotd::model::Exit::ReadyNotLive as i32);
-    expect_parts(&shown(&sent), &["it is staged", "slotctl deploy-staged"]);
+    expect_parts(&shown(&sent), &["it is staged", "  next: slotctl deploy-staged web"]);
+    // A lower one isn't what would be brought: it goes live by its name.
+    let lower = world.artifact("web", "0.9.0", "");
+    let sent = world.deploy("web", &lower);
+    expect_parts(&shown(&sent), &["not above 1.0.0", "  next: slotctl activate web 0.9.0"]);
     let set = world.json("set web env.LOG_LEVEL debug -m 'to see the cart'");
     assert_eq!((&set["staged"], &set["class"]), (&true.into(), &"new-slot".into()), "{set}");
     world.settings("web", "[soak]\ntime = \"1s\"\n");
@@ -78,6 +82,13 @@ fn row01_story() {
     assert_eq!(world.json("deploy-staged web")["answer"], "unchanged");
     let again = world.json("activate web 3.0.0@r2");
     assert_eq!(again["answer"], "unchanged", "{again}");
+    // For programs it is one answer, what was staged and how it ended.
+    world.mv("web", &world.artifact("web", "3.1.0", ""));
+    world.expect_status("web", "3.1.0 to be staged", |status| status["waiting"][0]["what"] == "3.1.0");
+    let answer = world.ok("deploy-staged web --json");
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    let ended = &answer["report"]["ended"]["outcome"];
+    assert_eq!((&answer["staged"][0]["slot"], ended), (&"3.1.0".into(), &"done".into()), "{answer}");
 
     // What is staged goes live as the app becomes automatic again, and from then on by itself.
     world.mv("web", &world.artifact("web", "4.0.0", ""));

@@ -17,6 +17,12 @@ fn said(world: &World, key: &str) -> (Value, String) {
     (found["value"].clone(), found["origin"].as_str().unwrap_or("?").to_owned())
 }
 
+/// A setting among the differences.
+pub fn change(differs: &Value, key: &str) -> Value {
+    let all = differs["settings"].as_array().expect("a list");
+    all.iter().find(|change| change["key"] == key).cloned().unwrap_or_default()
+}
+
 #[test]
 fn row06_story() {
     let world = world("row06");
@@ -50,13 +56,12 @@ fn row06_story() {
     let run = world.host.ok("systemctl show -P InvocationID web@1.0.0.service");
     world.settings("web", "[env]\nTOKEN = \"new\"\n[proof]\ninterval = \"150ms\"\ndeadline = \"20s\"\n");
     let differs = world.json("diff web --reveal");
-    let change = |key: &str| {
-        let all = differs["settings"].as_array().expect("a list");
-        all.iter().find(|change| change["key"] == key).cloned().unwrap_or_default()
-    };
-    assert_eq!((&change("env.TOKEN")["from"], &change("env.TOKEN")["to"]), (&"\"old\"".into(), &"\"new\"".into()));
-    assert_eq!((&change("env.GREETING")["to"], &change("env.GREETING")["class"]), (&Value::Null, &"new-slot".into()));
-    assert_eq!(change("proof.interval")["class"], "next-deployment", "{differs}");
+    let token = change(&differs, "env.TOKEN");
+    assert_eq!((&token["from"], &token["to"]), (&"\"old\"".into(), &"\"new\"".into()));
+    let greeting = change(&differs, "env.GREETING");
+    assert_eq!((&greeting["to"], &greeting["class"]), (&Value::Null, &"new-slot".into()));
+    assert_eq!(change(&differs, "proof.interval")["class"], "next-deployment", "{differs}");
+    expect_parts(&world.ok("status web"), &["env.GREETING, env.TOKEN: the app is pinned", "`slotctl unpin`"]);
     let hidden = world.ok("diff web");
     assert!(hidden.contains("(hidden)") && !hidden.contains("\"new\""), "{hidden}");
     assert_eq!(world.host.ok("systemctl show -P InvocationID web@1.0.0.service"), run);

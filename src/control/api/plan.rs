@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Change;
+use crate::model::deployment::Reroute;
 use crate::model::time::duration_text;
 use crate::model::{AppName, Code, Dependency, HookPoint, Migration, SlotName, StrategyName, Template, UnitName};
 
@@ -64,8 +65,41 @@ pub struct Planned {
     /// What else would come of it.
     #[serde(default)]
     pub foreseen: Foreseen,
+    /// Users come another way by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reroute: Option<PlannedReroute>,
     /// Why it can't be; none if it can.
     pub refusals: Vec<PlannedRefusal>,
+}
+
+/// Another way for users, in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedReroute {
+    /// From which to which, in words.
+    #[serde(flatten)]
+    pub way: Reroute,
+    /// The address that leads to the app from the switch on, where it isn't the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<String>,
+    /// The address that leads to it no more once all is over; where slotd can't end it, it is the administrator's to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<String>,
+    /// Whether slotd ends it.
+    pub is_ended: bool,
+    /// Whether users would find nobody for a time.
+    pub gap: Gap,
+}
+
+/// Whether users would find nobody for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gap {
+    /// No: both ways lead to whoever serves.
+    None,
+    /// As in any deployment by its strategy, old instances stop before new ones start.
+    Restart,
+    /// From the stop of the app, which has to rest, to the end.
+    Rest,
 }
 
 /// What else would come of it.

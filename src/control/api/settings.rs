@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::release::Release;
 use crate::model::setting::Said;
-use crate::model::{Class, DeploymentId, Migration, SlotName, StrategyName, Timestamp};
+use crate::model::{Class, DeploymentId, Migration, Report, SlotName, StrategyName, Timestamp};
 
 use super::Accepted;
 
@@ -113,6 +113,11 @@ pub enum StagedWhat {
 }
 
 impl StagedWhat {
+    /// Whether it waits for a step of its own, and goes live with nothing else.
+    pub fn is_apart(&self) -> bool {
+        matches!(self, StagedWhat::Setting(change) if change.class == Class::OwnStep)
+    }
+
     /// Whether it is the setting of this key.
     pub fn is_setting(&self, key: &str) -> bool {
         matches!(self, StagedWhat::Setting(change) if change.key == key)
@@ -154,6 +159,9 @@ pub struct RedeployRequest {
     /// any case.
     #[serde(default)]
     pub without_dependencies: bool,
+    /// Users come by the way that is set from then on; `redeploy` only.
+    #[serde(default)]
+    pub route: bool,
 }
 
 /// The answer to `deploy-staged`.
@@ -164,6 +172,9 @@ pub struct DeployedStaged {
     /// The deployment that brings it live.
     #[serde(flatten)]
     pub accepted: Accepted,
+    /// How that ended; `slotctl` adds it where it has waited for the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
 }
 
 /// Query of `GET /v1/apps/APP/diff`.

@@ -11,6 +11,7 @@ mod hook;
 mod needs;
 mod outside;
 mod records;
+mod reroute;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -70,6 +71,8 @@ pub struct Host<U: UnitControl> {
     pub units: U,
     /// How traffic reaches its instances.
     pub route: AnyRoute<U>,
+    /// How it reached them before, where that changes.
+    before: Option<reroute::Before<U>>,
     /// Past deployments; may be out of order.
     pub history: Option<History>,
     /// The other apps, some of which this one may depend on.
@@ -120,7 +123,21 @@ impl<U: UnitControl> Host<U> {
         let gate_started = AtomicBool::new(false);
         let outside = outside::Watch::default();
         let neighbours = Neighbours::default();
-        Host { settings, store, units, route, history, neighbours, intent, shown, limits, gate_started, outside }
+        let before = None;
+        Host {
+            settings,
+            store,
+            units,
+            route,
+            before,
+            history,
+            neighbours,
+            intent,
+            shown,
+            limits,
+            gate_started,
+            outside,
+        }
     }
 
     /// The same on a host with these apps.
@@ -182,7 +199,10 @@ impl<U: UnitControl> World for Host<U> {
                 self.change(move |store| store.link_next(&slot).map_err(|error| error.fault())).await
             }
             Effect::Verify(slot) => self.verify(slot.clone()).await,
-            Effect::Provide(side, accept) => self.provide(side, *accept).await,
+            Effect::Provide(side, accept) => {
+                self.note_way(context.facts, side).await?;
+                self.provide(side, *accept).await
+            }
             Effect::AskLive => self.ask_live(context.facts).await,
             Effect::Hook(hook) => self.run_hook(hook).await,
             Effect::EndHooks(units) => self.end_hooks(units).await,

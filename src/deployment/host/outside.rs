@@ -16,7 +16,7 @@ use crate::probes::{Target, is_answered};
 use crate::units::UnitControl;
 
 use super::super::effect::Kind;
-use super::super::facts::Side;
+use super::super::facts::{Side, Way};
 use super::super::stage::Stage;
 use super::super::world::Context;
 use super::Host;
@@ -28,7 +28,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     seen: Arc<Mutex<Option<SeenOutside>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<(Outside, JoinHandle<()>)>>,
 }
 
 impl Watch {
@@ -38,7 +38,7 @@ impl Watch {
     }
 
     fn end(&self) {
-        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some((_, task)) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }
     }
@@ -57,19 +57,31 @@ impl<U: UnitControl> Host<U> {
         if kind == Kind::Close {
             return self.outside.end();
         }
-        let touched = context.stage.is_some_and(|stage| *stage != Stage::Preparing);
-        let (Some(outside), Some(from), true) = (&self.settings.outside, &context.facts.from, touched) else { return };
+        let Some(stage) = context.stage.filter(|stage| **stage != Stage::Preparing) else { return };
+        // Where they come by both, they call the old address until they are told of the new one.
+        let settings = match context.facts.way_in(stage) {
+            Way::Old | Way::Both => self.settings_before(),
+            Way::New => &self.settings,
+        };
+        let (Some(outside), Some(from)) = (&settings.outside, &context.facts.from) else { return };
         let mut task = self.outside.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.is_some() {
-            return;
+        match task.take() {
+            Some((asked, running)) if asked == *outside => {
+                *task = Some((asked, running));
+                return;
+            }
+            // They come by both while they move, so the other one is there already.
+            Some((_, running)) => running.abort(),
+            None => {}
         }
         let Some((unit, instance)) = context.facts.to.instances().into_iter().next() else { return };
         let app = self.settings.name.clone();
         let target = Target { app, instance, unit, port: None, health_path: None };
-        let starts_for_clients = matches!(self.settings.route, Route::Socket { .. });
+        let starts_for_clients = matches!(settings.route, Route::Socket { .. });
         let serving = starts_for_clients.then(|| routed(from).into_iter().chain(routed(&context.facts.to)).collect());
         let seen = Arc::clone(&self.outside.seen);
-        *task = Some(tokio::spawn(watch(self.units.clone(), outside.clone(), target, serving, seen)));
+        let watched = watch(self.units.clone(), outside.clone(), target, serving, seen);
+        *task = Some((outside.clone(), tokio::spawn(watched)));
     }
 }
 

@@ -103,19 +103,24 @@ impl<U: UnitControl> Host<U> {
 
     /// Makes the folders that the units of `side` read.
     pub(super) async fn provide(&self, side: &Side, accept: AcceptAt) -> Result<Observed, Failure> {
-        let extra: Vec<_> = self.settings.route.accept_variable(accept).into_iter().collect();
+        let route = &self.settings_of(&side.slot).route;
+        let extra: Vec<_> = route.accept_variable(accept).into_iter().collect();
         // Units of one slot share its instances by number: one has a port if any of its units is the routed one.
-        let mut instances = BTreeMap::<InstanceName, bool>::new();
+        let mut instances = BTreeMap::<InstanceName, (bool, bool)>::new();
         let routed = self.settings.routed().map(|unit| &unit.name);
         for (unit, instance) in side.instances() {
             let is_routed = routed.is_some_and(|template| template.instance_of(&unit).is_some());
-            *instances.entry(instance).or_default() |= is_routed;
+            // What systemd doesn't tell runs.
+            let runs =
+                is_routed && route.ports().is_some() && !self.status(&unit).await.is_ok_and(|status| status.is_down());
+            let known = instances.entry(instance).or_default();
+            *known = (known.0 | is_routed, known.1 | runs);
         }
-        let ports = self.settings.route.ports().map(|ports| ports.range);
+        let ports = route.ports().map(|ports| ports.range);
         self.change(move |store| {
-            instances.iter().try_for_each(|(instance, is_routed)| {
+            instances.iter().try_for_each(|(instance, (is_routed, runs))| {
                 let made = match ports.filter(|_| *is_routed) {
-                    Some(ports) => store.publish_instance_with_port(instance, ports),
+                    Some(ports) => store.publish_instance_with_port(instance, ports, *runs),
                     None => store.publish_instance(instance, &extra),
                 };
                 made.map(drop).map_err(|error| error.fault())

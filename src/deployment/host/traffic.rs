@@ -9,7 +9,7 @@ use crate::model::{Code, Fault, InstanceName, UnitName};
 use crate::routes::{Backend, Route as _};
 use crate::units::UnitControl;
 
-use super::super::facts::{Facts, Traffic};
+use super::super::facts::{Facts, Traffic, Way};
 use super::super::machine::{Failure, Observed};
 use super::super::stage::Runs;
 use super::{Host, environment};
@@ -18,12 +18,13 @@ impl<U: UnitControl> Host<U> {
     /// Brings the route to these instances. One of a whole side that isn't there any more has ended by itself or by
     /// somebody's hand. Where who runs also serves, nothing less than a whole side is anything to confirm.
     pub(super) async fn route_to(&self, facts: &Facts, traffic: &Traffic) -> Result<Observed, Failure> {
-        if !traffic.whole && !self.route.has_sets() {
+        let route = self.route_by(traffic.way);
+        if !traffic.whole && !route.has_sets() {
             return Ok(Observed::Nothing);
         }
         let traffic = &self.those_up(traffic).await?;
         let set = backends(facts, traffic, &|instance| self.store.port(instance));
-        match self.route.switch(&set, &self.with_ports(&traffic.standby)).await {
+        match route.switch(&set, &self.with_ports(&traffic.standby)).await {
             Ok(()) => Ok(Observed::Nothing),
             // It takes users from those who have them by now: no reason to go back to it.
             Err(fault) if fault.code == Code::RouteNotQuiet => self.end_loud(fault).await,
@@ -35,7 +36,7 @@ impl<U: UnitControl> Host<U> {
     pub(super) async fn return_to(&self, facts: &Facts, to: &[(UnitName, InstanceName)]) -> Result<Observed, Failure> {
         let up = self.those_up(&Traffic::of(to.to_vec())).await?;
         // All that are up are all there is, by now.
-        let up = Traffic { whole: true, ..up };
+        let up = Traffic { whole: true, way: if facts.reroute.is_some() { Way::Old } else { Way::New }, ..up };
         if up.to.is_empty() { Ok(Observed::Nothing) } else { self.route_to(facts, &up).await }
     }
 
@@ -240,7 +241,7 @@ mod tests {
         settings.route = Route::Nftables { port: 8099, ports: Ports { range, drain: Duration::from_secs(5) } };
         site.settings = settings.into();
         let instance = slot("1").instance(1);
-        site.store.publish_instance_with_port(&instance, range).expect("an instance");
+        site.store.publish_instance_with_port(&instance, range, true).expect("an instance");
         let leaving = site.side("1").instances();
         let took = async || {
             let began = Instant::now();

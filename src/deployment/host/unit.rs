@@ -47,6 +47,7 @@ impl<U: UnitControl> Host<U> {
                 return Err(environment(fault));
             }
         }
+        self.check_rest(facts).await?;
         self.check_hooks(facts).await?;
         self.route.prepare().await.map_err(|fault| match fault.code {
             Code::UnitStoppedByOther => Failure { fault, blame: Blame::Operator, rests: true },
@@ -63,10 +64,7 @@ impl<U: UnitControl> Host<U> {
             if self.status(&unit).await?.is_up() {
                 live.up = true;
                 let target = self.target(unit, instance);
-                let asked = self
-                    .prober()
-                    .ask_once(self.settings.probes_for(&target.unit), &target, self.settings.proof.timeout)
-                    .await;
+                let asked = self.prober().ask_once(self.probes_of(&target), &target, self.settings.proof.timeout).await;
                 live.failed_probe = live.failed_probe.or(asked.err().as_ref().and_then(probe_of));
             }
         }
@@ -135,7 +133,7 @@ impl<U: UnitControl> Host<U> {
             async move {
                 let target = self.target(unit.clone(), instance);
                 let run = runs.get(&unit).map(String::as_str);
-                match prober.prove(self.settings.probes_for(&unit), proof, &target, run, &mut |_| {}).await {
+                match prober.prove(self.probes_of(&target), proof, &target, run, &mut |_| {}).await {
                     Ok(proof) => Ok((unit, proof.invocation)),
                     Err(fault) => Err(self.candidate_failure(&unit, fault).await),
                 }
@@ -199,7 +197,7 @@ impl<U: UnitControl> Host<U> {
 
     /// Asks the target's probes until the answer is good, or for `patience`; the last answer is the error.
     pub(super) async fn ask_until(&self, target: &Target, patience: Duration) -> Result<(), Fault> {
-        self.ask_these_until(self.settings.probes_for(&target.unit), target, patience).await
+        self.ask_these_until(self.probes_of(target), target, patience).await
     }
 
     /// The same with these probes.
@@ -221,6 +219,10 @@ impl<U: UnitControl> Host<U> {
 
     pub(super) fn prober(&self) -> Prober<U> {
         Prober::new(self.units.clone())
+    }
+
+    fn probes_of(&self, target: &Target) -> &[Probe] {
+        self.settings_of(&target.instance.slot).probes_for(&target.unit)
     }
 
     pub(super) fn target(&self, unit: UnitName, instance: InstanceName) -> Target {

@@ -55,10 +55,10 @@ pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result
         let set = set::read(layout, call)?;
         let backends = &set.backends;
         match &call.kind {
-            RouteKind::Nftables { port } => {
-                let (port, ports, standby) = (*port, call.ports, !set.standby.is_empty());
+            RouteKind::Nftables { .. } => {
+                let (public, ports, standby) = (&set.public, call.ports, !set.standby.is_empty());
                 let timeouts = &Timeouts::of_host();
-                Table { app, port, ports, backends, standby, timeouts }.apply()?;
+                Table { app, public, ports, backends, standby, timeouts }.apply()?;
             }
             RouteKind::Haproxy { backend, socket, servers } => {
                 let states = layout.server_states();
@@ -72,7 +72,15 @@ pub fn route(layout: &Layout, call: &RouteCall, systemctl: &Systemctl) -> Result
             [] => String::new(),
             standby => format!("; {} stand by", shown(standby)),
         };
-        say(app, &format!("users are sent to {}{standby} ({})", shown(backends), said_by(&set.source)));
+        // Where there is only one to come by, its unit says it.
+        let by = match &call.kind {
+            RouteKind::Nftables { public } if public.len() > 1 => {
+                let by: Vec<String> = set.public.iter().map(|port| format!("port {port}")).collect();
+                format!(", by {}", by.join(" and "))
+            }
+            _ => String::new(),
+        };
+        say(app, &format!("users are sent to {}{standby} ({}){by}", shown(backends), said_by(&set.source)));
         Ok(())
     };
     match apply() {

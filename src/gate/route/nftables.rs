@@ -38,8 +38,8 @@ struct Turns(Vec<(u32, u32, u16)>);
 pub struct Table<'a> {
     /// Whose.
     pub app: &'a AppName,
-    /// The port that users call.
-    pub port: u16,
+    /// The ports that users call: one, or while they move to another one both.
+    pub public: &'a [u16],
     /// The range that is closed to the outside.
     pub ports: PortRange,
     /// Whom users are sent to; nobody: they are refused.
@@ -78,13 +78,12 @@ impl Table<'_> {
 
     /// The transaction, in nft's language.
     fn ruleset(&self) -> String {
-        let (name, port, ports) = (self.name(), self.port, self.ports);
+        let (name, ports) = (self.name(), self.ports);
         let (timeouts, remembered) = (self.timeouts.object(), self.timeouts.name());
-        let users = format!("fib daddr type local tcp dport {port} ct timeout set \"{remembered}\"");
-        let redirect = match self.turns().0.as_slice() {
+        let to = match self.turns().0.as_slice() {
             // Nobody listens there: the kernel refuses.
-            [] => String::new(),
-            [(_, _, own)] => format!("{users} redirect to :{own}"),
+            [] => None,
+            [(_, _, own)] => Some(format!("redirect to :{own}")),
             turns => {
                 let all = turns.last().map_or(0, |(_, last, _)| last + 1);
                 // A range of one turn is none to nft.
@@ -95,9 +94,17 @@ impl Table<'_> {
                 let map: Vec<String> =
                     turns.iter().map(|(first, last, own)| format!("{} : {own}", key(first, last))).collect();
                 let map = map.join(", ");
-                format!("{users} redirect to :numgen inc mod {all} map {{ {map} }}")
+                Some(format!("redirect to :numgen inc mod {all} map {{ {map} }}"))
             }
         };
+        let rule = |to: &String| {
+            let rules = self
+                .public
+                .iter()
+                .map(|port| format!("fib daddr type local tcp dport {port} ct timeout set \"{remembered}\" {to}"));
+            rules.collect::<Vec<_>>().join("\n        ")
+        };
+        let redirect = to.as_ref().map(rule).unwrap_or_default();
         let told = match self.told().as_slice() {
             [] => String::new(),
             told => format!("tcp sport != {{ {} }} ", told.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
@@ -179,8 +186,9 @@ table inet {name} {{
                 })
                 .collect();
             let (turns, remembered) = (self.turns(), self.timeouts.name());
-            let rule = (Some(u64::from(self.port)), Some(remembered.as_str()), turns);
-            let wanted = if rule.2.0.is_empty() { vec![] } else { vec![rule] };
+            let public = self.public.iter().filter(|_| !turns.0.is_empty());
+            let rule = |port: &u16| (Some(u64::from(*port)), Some(remembered.as_str()), turns.clone());
+            let wanted: Vec<_> = public.map(rule).collect();
             if found != wanted {
                 return Err(format!("chain {chain} has {found:?}, and should have {wanted:?}"));
             }
@@ -267,114 +275,5 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where the host says nothing.
-    const REMEMBERED: &str = "forgets_closed_x_x_x_x_x_x_x_x_x";
-
-    fn backends(weights: &[u32]) -> Vec<RouteBackend> {
-        let backend = |(n, weight): (u16, &u32)| RouteBackend {
-            instance: format!("1{}", if n == 0 { String::new() } else { format!("@{}", n + 1) }).parse().expect("name"),
-            port: 20000 + n,
-            weight: *weight,
-        };
-        (0u16..).zip(weights).map(backend).collect()
-    }
-
-    fn with<T>(weights: &[u32], look: impl Fn(Table<'_>) -> T) -> T {
-        let (app, backends) = ("my-app".parse().expect("app"), backends(weights));
-        let (ports, timeouts) = (PortRange::new(20000, 20099).expect("a range"), Timeouts::default());
-        look(Table { app: &app, port: 8080, ports, backends: &backends, standby: false, timeouts: &timeouts })
-    }
-
-    #[test]
-    fn shares_are_turns_without_gaps() {
-        for (weights, turns) in [
-            (&[][..], &[][..]),
-            (&[7], &[(0, 0, 20000)]),
-            (&[1, 1], &[(0, 0, 20000), (1, 1, 20001)]),
-            (&[90, 10], &[(0, 8, 20000), (9, 9, 20001)]),
-            (&[256, 255, 1], &[(0, 255, 20000), (256, 510, 20001), (511, 511, 20002)]),
-        ] {
-            assert_eq!(with(weights, |table| table.turns().0), turns, "{weights:?}");
-        }
-    }
-
-    #[test]
-    fn both_chains_lead_to_the_same_and_the_old_rules_go() {
-        let text = with(&[3, 1], |table| table.ruleset());
-        let (before, after) = text.split_once("flush table inet slotd_my-app\n").expect("a flush");
-        assert!(before.contains("type nat hook output") && !before.contains("redirect"), "{text}");
-        assert!(!after.contains("type nat hook") && !after.contains("ct timeout forgets"), "{text}");
-        let users = format!("fib daddr type local tcp dport 8080 ct timeout set \"{REMEMBERED}\"");
-        let line = format!("{users} redirect to :numgen inc mod 4 map {{ 0-2 : 20000, 3 : 20001 }}\n");
-        assert_eq!(text.matches(&line).count(), 2, "{text}");
-        assert!(text.contains("tcp dport 20000-20099 drop\n"), "{text}");
-        let text = with(&[1], |table| table.ruleset());
-        assert_eq!(text.matches(&format!("{users} redirect to :20000\n")).count(), 2, "{text}");
-        assert!(!with(&[], |table| table.ruleset()).contains("redirect"));
-    }
-
-    #[test]
-    fn refusals_reach_users_only_from_those_that_serve_while_nobody_stands_by() {
-        let silent = |weights: &[u32], standby| {
-            let text = with(weights, |table| Table { standby, ..table }.ruleset());
-            let line = text.lines().find(|line| line.contains(" dnat tcp flags ")).expect("a rule");
-            line.trim().split(" ct status").next().expect("ports").to_owned()
-        };
-        assert_eq!(silent(&[1, 1], false), "tcp sport 20000-20099 tcp sport != { 20000, 20001 }");
-        assert_eq!(silent(&[1, 1], true), "tcp sport 20000-20099");
-        assert_eq!(silent(&[], false), "tcp sport 20000-20099");
-    }
-
-    /// As nft 1.0.6 and 1.1.3 list it, with what isn't looked at left out.
-    fn listing(redirect: &str, closed: &str, told: &str) -> String {
-        let matched = |op: &str, field: &str, right: &str| {
-            format!(
-                r#"{{"match":{{"op":"{op}","left":{{"payload":{{"protocol":"tcp","field":"{field}"}}}},"right":{right}}}}}"#
-            )
-        };
-        let rule = |chain: &str, expr: &str| format!(r#"{{"rule":{{"chain":"{chain}","expr":[{expr}]}}}}"#);
-        let timeout = format!(r#"{{"ct timeout":"{REMEMBERED}"}}"#);
-        let redirect = format!(r#"{},{timeout},{{"redirect":{{"port":{redirect}}}}}"#, matched("==", "dport", "8080"));
-        let drop = r#"{"drop":null}"#;
-        let (closed, told) = (
-            format!("{},{drop}", matched("==", "dport", closed)),
-            format!("{},{},{drop}", matched("==", "sport", r#"{"range":[20000,20099]}"#), matched("!=", "sport", told)),
-        );
-        format!(
-            r#"{{"nftables":[{{"metainfo":{{}}}},{},{},{},{},{}]}}"#,
-            rule("prerouting", &redirect),
-            rule("output", &redirect),
-            rule("input", r#"{"match":{"left":{"meta":{"key":"iif"}}}},{"accept":null}"#),
-            rule("input", &closed),
-            rule("refusals", &told),
-        )
-    }
-
-    #[test]
-    fn what_is_listed_is_compared() {
-        let map = r#"{"map":{"key":{"numgen":{}},"data":{"set":[[3,20001],[{"range":[0,2]},20000]]}}}"#;
-        let range = r#"{"range":[20000,20099]}"#;
-        let (one, two) = ("20000", r#"{"set":[20001,20000]}"#);
-        let judge = |weights: &[u32], text: &str| with(weights, |table| table.is_what_is_listed(text));
-        assert_eq!(judge(&[3, 1], &listing(map, range, two)), Ok(()));
-        assert_eq!(judge(&[1], &listing(one, range, one)), Ok(()));
-        for (weights, text, words) in [
-            (&[3, 2][..], listing(map, range, two), "chain prerouting has"),
-            (&[], listing(map, range, two), "chain prerouting has"),
-            (&[1], listing("20001", range, one), "chain prerouting has"),
-            (&[1], listing(one, one, one), "doesn't close 20000-20099"),
-            (&[1], listing(one, range, two), "chain refusals doesn't keep those of 20000-20099"),
-            (&[1], listing(one, range, one).replacen("8080", "8081", 1), "chain prerouting has"),
-            (&[1], listing(one, range, one).replacen(REMEMBERED, "another", 1), "chain prerouting has"),
-            (&[1], listing(one, range, one).replace("\"output\"", "\"other\""), "chain output has"),
-            (&[1], listing(one, range, one).replace("\"drop\"", "\"accept\""), "doesn't close"),
-            (&[1], "{}".to_owned(), "no list"),
-        ] {
-            let error = judge(weights, &text).expect_err(words);
-            assert!(error.contains(words), "{error}");
-        }
-    }
-}
+#[path = "nftables_tests.rs"]
+mod tests;

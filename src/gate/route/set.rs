@@ -12,8 +12,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::gate::current::{self, CurrentError, read_bounded};
+use crate::model::layout::SLOT_ROUTE;
 use crate::model::route::{
-    MAX_BACKENDS, MAX_WEIGHT, PortRange, ROUTE_FORMAT, RouteBackend, RouteCall, RouteFile, port_of_env,
+    MAX_BACKENDS, MAX_WEIGHT, PortRange, ROUTE_FORMAT, RouteBackend, RouteCall, RouteFile, RouteKind, SlotRoute,
+    port_of_env,
 };
 use crate::model::{InstanceName, Layout, SlotName, Template};
 
@@ -30,6 +32,8 @@ pub struct Set {
     pub backends: Vec<RouteBackend>,
     /// Who would serve one whom none of them takes, in that order; only slotd names any.
     pub standby: Vec<RouteBackend>,
+    /// The ports that users call, where the kernel redirects them.
+    pub public: Vec<u16>,
     /// Who says so.
     pub source: Source,
 }
@@ -88,13 +92,32 @@ pub enum SetError {
         /// What is allowed.
         ports: PortRange,
     },
+    /// A port for users that the administrator's unit doesn't allow.
+    #[error("users are to come by port {port}, and the helper's unit allows --port {}", .allowed.iter().map(u16::to_string).collect::<Vec<_>>().join(","))]
+    Public {
+        /// Their port.
+        port: u16,
+        /// What is allowed.
+        allowed: Vec<u16>,
+    },
 }
 
 /// Reads it.
 pub fn read(layout: &Layout, call: &RouteCall) -> Result<Set, SetError> {
     let set = match wanted(&layout.route())? {
-        Some(RouteFile { backends, standby, .. }) => Set { backends, standby, source: Source::Slotd },
-        None => live(layout, &call.template)?,
+        Some(RouteFile { backends, standby, public, .. }) => {
+            let public =
+                public_ports(call, public, || current::read(layout).ok().flatten().map(|live| live.slot), layout)?;
+            Set { backends, standby, public, source: Source::Slotd }
+        }
+        None => {
+            let set = live(layout, &call.template)?;
+            let slot = match &set.source {
+                Source::Current(slot) => Some(slot.clone()),
+                Source::Slotd | Source::Nothing => None,
+            };
+            Set { public: public_ports(call, Vec::new(), || slot, layout)?, ..set }
+        }
     };
     for RouteBackend { instance, port, .. } in set.backends.iter().chain(&set.standby) {
         if !call.ports.contains(*port) {
@@ -114,7 +137,7 @@ fn wanted(path: &Path) -> Result<Option<RouteFile>, SetError> {
     };
     let read = read_bounded(File::from(file), MAX_SET_BYTES)
         .and_then(|bytes| serde_json::from_slice::<RouteFile>(&bytes).map_err(io::Error::from));
-    let RouteFile { format, mut backends, mut standby } = read.map_err(|error| wrong(error.to_string()))?;
+    let RouteFile { format, mut backends, mut standby, public } = read.map_err(|error| wrong(error.to_string()))?;
     if format != ROUTE_FORMAT {
         return Err(wrong(format!("its format is {format}, this slotd-gate reads {ROUTE_FORMAT}")));
     }
@@ -133,13 +156,14 @@ fn wanted(path: &Path) -> Result<Option<RouteFile>, SetError> {
     if instances.len() < all().count() || ports.len() < all().count() {
         return Err(wrong("an instance or a port stands there twice".to_owned()));
     }
-    Ok(Some(RouteFile { format, backends, standby }))
+    Ok(Some(RouteFile { format, backends, standby, public }))
 }
 
 /// The instances of the live slot, each with the same share.
 fn live(layout: &Layout, template: &Template) -> Result<Set, SetError> {
     let Some(live) = current::read(layout)? else {
-        return Ok(Set { backends: Vec::new(), standby: Vec::new(), source: Source::Nothing });
+        let (backends, standby, public) = Default::default();
+        return Ok(Set { backends, standby, public, source: Source::Nothing });
     };
     let counted = live.units.iter().find(|unit| unit.name == *template);
     let counted = counted.ok_or_else(|| SetError::Template { slot: live.slot.clone(), template: template.clone() })?;
@@ -148,17 +172,59 @@ fn live(layout: &Layout, template: &Template) -> Result<Set, SetError> {
         None => Err(SetError::NoPort(instance)),
     };
     let backends = live.slot.instances(counted.instances).into_iter().map(backend).collect::<Result<_, _>>()?;
-    Ok(Set { backends, standby: Vec::new(), source: Source::Current(live.slot) })
+    Ok(Set { backends, standby: Vec::new(), public: Vec::new(), source: Source::Current(live.slot) })
+}
+
+/// The ports that users call: those that slotd names; else the only one that the unit allows, or of several the one by which
+/// they come to the live slot. Where nobody tells it is the first.
+fn public_ports(
+    call: &RouteCall,
+    named: Vec<u16>,
+    live: impl FnOnce() -> Option<SlotName>,
+    layout: &Layout,
+) -> Result<Vec<u16>, SetError> {
+    let RouteKind::Nftables { public: allowed } = &call.kind else { return Ok(Vec::new()) };
+    let public = match (named.as_slice(), allowed.as_slice()) {
+        ([_, ..], _) => named,
+        ([], [_]) => allowed.clone(),
+        ([], _) => {
+            let recorded = live().map(|slot| recorded(layout, &slot)).transpose()?.flatten();
+            recorded.or(allowed.first().copied()).into_iter().collect()
+        }
+    };
+    match public.iter().find(|port| !allowed.contains(port)) {
+        Some(port) => Err(SetError::Public { port: *port, allowed: allowed.clone() }),
+        None => Ok(public),
+    }
+}
+
+/// The port by which users come to a slot, as it is recorded, by a path on which no link is followed.
+fn recorded(layout: &Layout, slot: &SlotName) -> Result<Option<u16>, SetError> {
+    let path = layout.slot_route(slot);
+    let wrong = |what: String| SetError::File { path: path.clone(), what };
+    let opened = || -> io::Result<Option<File>> {
+        let root = rustix::fs::open(layout.root(), FOLDER, Mode::empty())?;
+        let slots = rustix::fs::openat(&root, "slots", FOLDER.union(OFlags::NOFOLLOW), Mode::empty())?;
+        let own = rustix::fs::openat(&slots, slot.encoded(), FOLDER.union(OFlags::NOFOLLOW), Mode::empty())?;
+        match rustix::fs::openat(&own, SLOT_ROUTE, PLAIN, Mode::empty()) {
+            Ok(file) => Ok(Some(File::from(file))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    };
+    let Some(file) = opened().map_err(|error| wrong(error.to_string()))? else { return Ok(None) };
+    let read = read_bounded(file, MAX_SET_BYTES)
+        .and_then(|bytes| serde_json::from_slice::<SlotRoute>(&bytes).map_err(io::Error::from));
+    read.map(|record| record.route.port).map_err(|error| wrong(error.to_string()))
 }
 
 /// The port of an instance, by a path on which no link is followed.
 fn port(layout: &Layout, instance: &InstanceName) -> Result<Option<u16>, SetError> {
     let path = layout.instance(instance).join("env");
-    let folder = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = || -> io::Result<File> {
-        let root = rustix::fs::open(layout.root(), folder, Mode::empty())?;
-        let instances = rustix::fs::openat(&root, "instances", folder | OFlags::NOFOLLOW, Mode::empty())?;
-        let own = rustix::fs::openat(&instances, instance.encoded(), folder | OFlags::NOFOLLOW, Mode::empty())?;
+        let root = rustix::fs::open(layout.root(), FOLDER, Mode::empty())?;
+        let instances = rustix::fs::openat(&root, "instances", FOLDER.union(OFlags::NOFOLLOW), Mode::empty())?;
+        let own = rustix::fs::openat(&instances, instance.encoded(), FOLDER.union(OFlags::NOFOLLOW), Mode::empty())?;
         Ok(File::from(rustix::fs::openat(&own, "env", PLAIN, Mode::empty())?))
     };
     match opened().and_then(|file| read_bounded(file, MAX_ENV_BYTES)) {
@@ -166,6 +232,8 @@ fn port(layout: &Layout, instance: &InstanceName) -> Result<Option<u16>, SetErro
         Err(cause) => Err(SetError::Env { path, cause }),
     }
 }
+
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// Without NONBLOCK the open of a FIFO in the file's place would wait for a writer.
 const PLAIN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
@@ -199,12 +267,39 @@ mod tests {
     }
 
     #[test]
+    fn of_several_ports_for_users_one_counts() {
+        let world = World::new();
+        let ports = |allowed: &str| {
+            let words = ["web", "nftables", "--port", allowed, "--ports", "20000-20009", "web@"].map(str::to_owned);
+            let set = read(&world.layout(), &RouteCall::parse(&words).expect("a call"));
+            set.map(|set| set.public).map_err(|error| error.to_string())
+        };
+        assert_eq!(ports("8080,9090"), Ok(vec![8080]), "nothing is deployed");
+        world.deploy("1", &[("web@", 1)]);
+        write_env(&world, "1", "PORT=\"20003\"\n");
+        assert_eq!(ports("8080,9090"), Ok(vec![8080]), "nobody says which");
+        let record = world.layout().slot_route(&"1".parse().expect("a slot"));
+        std::fs::write(&record, r#"{"route":{"kind":"nftables","port":9090},"soak":{}}"#).expect("written");
+        assert_eq!((ports("8080,9090"), ports("8080")), (Ok(vec![9090]), Ok(vec![8080])));
+        assert_eq!(
+            ports("8080,8081"),
+            Err("users are to come by port 9090, and the helper's unit allows --port 8080,8081".to_owned())
+        );
+        std::fs::remove_file(&record).expect("removed");
+        symlink("/etc/hostname", &record).expect("a link");
+        assert!(ports("8080,9090").is_err_and(|error| error.contains("route.json")), "no link is followed");
+        write_set(&world, r#"{"format":1,"backends":[],"public":[8080,9090]}"#);
+        assert_eq!(ports("9090,8080"), Ok(vec![8080, 9090]), "slotd says both");
+        assert!(ports("9090").is_err());
+    }
+
+    #[test]
     fn slotds_file_counts_and_without_one_current_does() {
         let world = World::new();
         let read = || read(&world.layout(), &call());
         assert_eq!(
             read().expect("nothing deployed"),
-            Set { backends: vec![], standby: vec![], source: Source::Nothing }
+            Set { backends: vec![], standby: vec![], public: vec![8080], source: Source::Nothing }
         );
         world.deploy("1.4.2+b5", &[("worker@", 1), ("web@", 2)]);
         write_env(&world, "1.4.2@bb5", "PORT=\"20003\"\n");

@@ -19,7 +19,7 @@ fn an_instance_keeps_its_port_and_no_two_have_the_same() {
     let (one, second, two) = (slot("1").instance(1), slot("1").instance(2), slot("2").instance(1));
     let range = ports(FIRST, FIRST + 9);
     let publish = |instance: &crate::model::InstanceName| {
-        world.store.publish_instance_with_port(instance, range).expect("published");
+        world.store.publish_instance_with_port(instance, range, true).expect("published");
         world.store.port(instance).expect("a port")
     };
     let first = publish(&one);
@@ -29,11 +29,14 @@ fn an_instance_keeps_its_port_and_no_two_have_the_same() {
     all.dedup();
     assert_eq!(all.len(), 3);
     assert_eq!(publish(&one), first, "it may be running");
-    let changed = world.store.publish_instance_with_port(&one, range).expect("published");
+    let changed = world.store.publish_instance_with_port(&one, range, false).expect("published");
     assert!(!changed, "nothing was left to do");
     // Out of a range that was changed meanwhile: it may be running all the same.
-    world.store.publish_instance_with_port(&one, ports(FIRST + 20, FIRST + 29)).expect("published");
+    let moved = ports(FIRST + 20, FIRST + 29);
+    world.store.publish_instance_with_port(&one, moved, true).expect("published");
     assert_eq!(world.store.port(&one), Some(first));
+    world.store.publish_instance_with_port(&one, moved, false).expect("published");
+    assert!(world.store.port(&one).is_some_and(|port| moved.contains(port)), "nothing runs there");
 }
 
 #[test]
@@ -44,9 +47,10 @@ fn instances_of_other_apps_count_and_a_range_has_an_end() {
     std::fs::create_dir_all(&other).expect("folders");
     std::fs::write(other.join("env"), format!("PORT=\"{}\"\n", FIRST + 30)).expect("written");
     let one = slot("1").instance(1);
-    let error = world.store.publish_instance_with_port(&one, ports(FIRST + 30, FIRST + 30)).expect_err("none is left");
+    let error =
+        world.store.publish_instance_with_port(&one, ports(FIRST + 30, FIRST + 30), false).expect_err("none is left");
     assert_eq!(error.code(), Code::RouteUnsupported);
     assert!(error.to_string().contains("no port"), "{error}");
-    world.store.publish_instance_with_port(&one, ports(FIRST + 30, FIRST + 31)).expect("published");
+    world.store.publish_instance_with_port(&one, ports(FIRST + 30, FIRST + 31), false).expect("published");
     assert_eq!(world.store.port(&one), Some(FIRST + 31));
 }

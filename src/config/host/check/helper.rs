@@ -13,7 +13,7 @@ use super::{Expected, Findings, Needed, Severity, Subject, firewall, haproxy, pl
 /// What the helper of `app` has to be called with, where its route has one.
 pub(super) fn call_of(app: &AppSettings) -> Option<RouteCall> {
     let kind = match &app.route {
-        Route::Nftables { port, .. } => RouteKind::Nftables { port: *port },
+        Route::Nftables { port, .. } => RouteKind::Nftables { public: vec![*port] },
         Route::Haproxy { backend, .. } => RouteKind::Haproxy {
             backend: backend.clone(),
             socket: HAPROXY_ADMIN_SOCKET.into(),
@@ -63,7 +63,9 @@ pub(super) fn check(
     findings.need_among(unit, needed, |value| value.split_whitespace().any(|it| it == "multi-user.target"));
     kernel(helper, unit, path, findings);
     match &helper.kind {
-        RouteKind::Nftables { port } => firewall::check(*port, helper.ports, path, findings),
+        RouteKind::Nftables { public } => {
+            public.iter().for_each(|port| firewall::check(*port, helper.ports, path, findings));
+        }
         RouteKind::Haproxy { backend, .. } => haproxy::check(backend, path, findings),
         RouteKind::Nginx { .. } => {}
     }
@@ -122,6 +124,10 @@ fn agrees(said: &RouteCall, needed: &RouteCall) -> bool {
             backend == named && servers >= least
         }
         (RouteKind::Nginx { .. }, RouteKind::Nginx { .. }) => true,
+        // One more, from which or to which users move.
+        (RouteKind::Nftables { public: allowed }, RouteKind::Nftables { public }) => {
+            public.iter().all(|port| allowed.contains(port))
+        }
         (said, needed) => said == needed,
     };
     kind && (&said.app, said.ports, &said.template) == (&needed.app, needed.ports, &needed.template)

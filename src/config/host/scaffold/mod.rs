@@ -254,7 +254,7 @@ impl Scaffold {
         let port = self.port?;
         let kind = match self.route {
             ScaffoldRoute::Socket => return None,
-            ScaffoldRoute::Nftables => RouteKind::Nftables { port },
+            ScaffoldRoute::Nftables => RouteKind::Nftables { public: vec![port] },
             ScaffoldRoute::Haproxy => RouteKind::Haproxy {
                 backend: self.app.to_string(),
                 socket: HAPROXY_ADMIN_SOCKET.into(),
