@@ -95,6 +95,9 @@ impl<U: UnitControl> Hands<U> {
             status if matches!(status.user.as_str(), "" | "root" | "0") => {
                 wrong("runs as root: User= must name a user of its own")
             }
+            status if is_own_user(&status.user) => {
+                wrong("runs as slotd itself, which may start and stop every app: User= must name a user of its own")
+            }
             status if !status.private_network && !place.settings.build.network => {
                 wrong("has the host's network: PrivateNetwork=yes is missing, or network = true under [build]")
             }
@@ -240,6 +243,12 @@ impl<U: UnitControl> Hands<U> {
     pub(super) async fn status(&self, unit: &UnitName) -> Result<UnitStatus, Refused> {
         self.units.status(unit).await.map_err(control)
     }
+}
+
+/// Whether it is whom slotd runs as.
+fn is_own_user(name: &str) -> bool {
+    let own = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    own.ok().flatten().is_some_and(|own| own.name == name)
 }
 
 /// Waits for a turn; without one, somebody has cancelled it.

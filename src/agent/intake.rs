@@ -143,6 +143,10 @@ async fn publish<U: UnitControl>(
     if !is_kept && let Some(known) = known(&place.store, named, &digest)? {
         return Ok(Published::Known(known));
     }
+    // What can't be built needn't be unpacked.
+    if let (Named::As(version), Some(build)) = (named, keys::inputs(&place.settings).build) {
+        hands.unit(place, &SlotName::first(version.clone()), build).await?;
+    }
     let format = match &job.source {
         Source::Directory(_) => Format::Tar,
         // A folder that was dropped may have any name.

@@ -21,6 +21,15 @@ use super::staged::Configured;
 pub(super) struct Rebuild {
     pub(super) at: Option<Instant>,
     tries: usize,
+    /// Why what a build has left is there still.
+    left: Option<Fault>,
+}
+
+impl Rebuild {
+    /// Something else is set: it is tried at once.
+    pub(super) fn forget(&mut self) {
+        (self.at, self.tries) = (None, 0);
+    }
 }
 
 impl<U: UnitControl> App<U> {
@@ -32,7 +41,14 @@ impl<U: UnitControl> App<U> {
             _ => return,
         };
         match self.unbuilt(&caller, message).await {
-            Ok(Some(job)) => return self.intake.push_back(Intake { job, from: Bearer::Asker(Box::new(ask)) }),
+            Ok(Some(job)) => {
+                // What would be refused afterwards isn't built for.
+                let refused = self.check_pause().and_then(|()| self.check_freeze(None)).err();
+                return match refused.filter(|_| !matches!(ask, Ask::Prepare(..))) {
+                    Some(error) => ask.refuse(error),
+                    None => self.intake.push_back(Intake { job, from: Bearer::Asker(Box::new(ask)) }),
+                };
+            }
             Ok(None) => {}
             Err(error) => return ask.refuse(error),
         }
@@ -136,6 +152,7 @@ impl<U: UnitControl> App<U> {
         let (hands, _) = self.hands();
         if let Err(refused) = hands.clear_all(&self.place).await {
             tracing::error!(SLOTD_APP = self.name(), "what a build has left can't be cleared away: {}", refused.fault);
+            self.rebuild.left = Some(refused.fault);
         }
     }
 
@@ -146,7 +163,14 @@ impl<U: UnitControl> App<U> {
     }
 
     /// What an operator should know: what is set isn't live since it can't be built.
-    pub(super) fn build_notes(&self) -> Option<String> {
+    pub(super) fn build_notes(&self) -> Vec<String> {
+        let left = self.rebuild.left.as_ref().map(|fault| {
+            format!("what a build has left can't be cleared away: {fault}; tried again when slotd starts")
+        });
+        left.into_iter().chain(self.build_that_failed()).collect()
+    }
+
+    fn build_that_failed(&self) -> Option<String> {
         if !matches!(self.unbuilt_by_itself(), Ok(Some(_))) {
             return None;
         }

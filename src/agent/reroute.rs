@@ -22,7 +22,6 @@ use super::ask::View;
 use super::deploy::{Ground, side_of};
 use super::foresee::{PAST, spell};
 use super::plan::planned_route;
-use super::rebuild::Rebuild;
 use super::registry::Registry;
 
 /// The settings that a deployment goes by.
@@ -54,7 +53,7 @@ impl<U: UnitControl> Ground<U> {
 impl<U: UnitControl> App<U> {
     /// From here on intakes and deployments begin by these settings; users come as before, until that is changed.
     pub(super) fn go_by(&mut self, set: &AppSettings) {
-        self.rebuild = Rebuild::default();
+        self.rebuild.forget();
         self.put_in_force(set);
     }
 

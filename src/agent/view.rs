@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::config::app::DeployMode;
 use crate::config::keys;
 use crate::control::api::WaitingItem;
+use crate::deployment::reach;
 use crate::model::{Class, DependencyState, Timestamp};
 use crate::units::UnitControl;
 
@@ -52,7 +53,11 @@ impl<U: UnitControl> App<U> {
         let unsigned = if self.orphaned { orphan::NOTE.to_owned() } else { unsigned };
         let faults = self.unkept.iter().chain(&self.unread).map(ToString::to_string);
         let notes = self.teller.notes().into_iter().chain(self.stray_notes()).chain(self.build_notes());
-        std::iter::once(unsigned).chain(faults).chain(notes).collect()
+        let way = self.ground.current().and_then(|current| reach::trouble(&self.ground.store, &current));
+        let way = way.map(|fault| {
+            format!("users come by the route that is set, since that of the live slot isn't known: {fault}")
+        });
+        std::iter::once(unsigned).chain(faults).chain(notes).chain(way).collect()
     }
 
     /// What waits, with its reason.

@@ -15,6 +15,11 @@ pub fn read(store: &SlotStore, slot: &SlotName) -> Option<Reach> {
     })
 }
 
+/// Why the way of a slot isn't known, though it was noted.
+pub fn trouble(store: &SlotStore, slot: &SlotName) -> Option<Fault> {
+    read_json::<Reach>(&store.layout().slot_route(slot)).err().map(|error| error.fault())
+}
+
 /// Notes it, durably.
 pub fn write(store: &SlotStore, slot: &SlotName, reach: &Reach) -> Result<(), Fault> {
     if read(store, slot).as_ref() == Some(reach) {

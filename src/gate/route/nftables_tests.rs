@@ -1,3 +1,5 @@
+//! The table as text, and what nft lists held against it.
+
 use super::*;
 
 /// Where the host says nothing.

@@ -20,6 +20,16 @@ pub(super) fn check(expected: &Expected, unit: &Subject<'_>, findings: &mut Find
             "remove DynamicUser=, and make the user by sysusers.d",
         );
     }
+    if let Some(entry) = unit.unit.last("Service", "User")
+        && entry.value == "slotd"
+    {
+        findings.error(
+            place(entry),
+            "User=slotd must not stand in a build".to_owned(),
+            "what a release brings could do all that slotd may: start and stop every app",
+            "[Service] User= with a user of its own, made by sysusers.d",
+        );
+    }
     let root = expected.builds();
     let env = format!("{root}/%i/env");
     let needed = Needed {
