@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::agent::registry::Registry;
 use crate::config::{DaemonSettings, HistoryKeeps, load_apps, load_daemon};
@@ -21,6 +22,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// slotd.toml and the folder of app files, watched. What can't be watched is read at SIGHUP only, and that is told.
 pub struct Files {
     hints: mpsc::Receiver<()>,
+    /// When the pause after a change is over.
+    settled: Option<Instant>,
     _watcher: Option<RecommendedWatcher>,
 }
 
@@ -50,18 +53,21 @@ impl Files {
             }
             watcher
         });
-        Files { hints, _watcher: watcher }
+        Files { hints, settled: None, _watcher: watcher }
     }
 
-    /// Waits for a change, and for the pause after it.
+    /// Waits for a change, and for the pause after it. Who stops waiting in the middle, and comes back, misses nothing.
     pub async fn changed(&mut self) {
-        match self.hints.recv().await {
-            Some(()) => {
-                tokio::time::sleep(SETTLE).await;
-                while self.hints.try_recv().is_ok() {}
-            }
-            None => std::future::pending().await,
-        }
+        let settled = match self.settled {
+            Some(settled) => settled,
+            None => match self.hints.recv().await {
+                Some(()) => *self.settled.insert(Instant::now() + SETTLE),
+                None => std::future::pending().await,
+            },
+        };
+        tokio::time::sleep_until(settled).await;
+        while self.hints.try_recv().is_ok() {}
+        self.settled = None;
     }
 }
 
@@ -232,6 +238,16 @@ mod tests {
         assert_eq!(settings.log.get(), LogLevel::Debug);
         assert_eq!(settings.registry.rescan(), Duration::from_secs(7));
         assert!(told(&settings).await.is_empty(), "{:?}", told(&settings).await);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_noticed_though_other_things_come_in_between() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = begun(folder.path());
+        std::fs::write(folder.path().join("apps/web.toml"), "").expect("written");
+        // As the daemon's loop does, which turns to what comes first.
+        let noticed = async { while tokio::time::timeout(SETTLE / 10, settings.changed()).await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("noticed");
     }
 
     #[tokio::test]

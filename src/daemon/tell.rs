@@ -20,7 +20,7 @@ const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 /// Tells systemd how the daemon does.
 pub struct Teller<U: UnitControl> {
     registry: Registry<U>,
-    events: broadcast::Receiver<Event>,
+    news: News,
     watchdog: Option<Duration>,
     next: Option<Instant>,
     last: String,
@@ -33,7 +33,7 @@ impl<U: UnitControl> Teller<U> {
         // Twice within the time that systemd allows, as sd_watchdog_enabled(3) advises.
         let watchdog = sd_notify::watchdog_enabled(false, &mut micros).then(|| Duration::from_micros(micros) / 2);
         Teller {
-            events: registry.events(),
+            news: News { events: registry.events(), gathered: None },
             registry,
             watchdog,
             next: watchdog.map(|every| Instant::now() + every),
@@ -58,7 +58,8 @@ impl<U: UnitControl> Teller<U> {
         send(&[NotifyState::Stopping, NotifyState::Status("stopping; open deployments go on at the next start")]);
     }
 
-    /// Waits until there is something to tell: an event, or the watchdog.
+    /// Waits until there is something to tell: events, or the watchdog. Who stops waiting in the middle, and comes back,
+    /// misses nothing.
     pub async fn due(&mut self) {
         let next = self.next;
         let timer = async {
@@ -68,10 +69,7 @@ impl<U: UnitControl> Teller<U> {
             }
         };
         tokio::select! {
-            _ = self.events.recv() => {
-                tokio::time::sleep(GATHER).await;
-                while self.events.try_recv().is_ok() {}
-            }
+            () = self.news.come() => {}
             () = timer => {}
         }
     }
@@ -120,7 +118,48 @@ impl<U: UnitControl> Teller<U> {
     }
 }
 
+/// What may change the status.
+struct News {
+    events: broadcast::Receiver<Event>,
+    /// From when on those that came may be told.
+    gathered: Option<Instant>,
+}
+
+impl News {
+    /// Waits for some, and for those that come close behind.
+    async fn come(&mut self) {
+        if self.gathered.is_none() {
+            // That some were missed is news as well.
+            let _ = self.events.recv().await;
+        }
+        let gathered = *self.gathered.get_or_insert_with(|| Instant::now() + GATHER);
+        tokio::time::sleep_until(gathered).await;
+        while self.events.try_recv().is_ok() {}
+        self.gathered = None;
+    }
+}
+
 fn send(states: &[NotifyState<'_>]) {
     // Not under systemd, or its socket is gone: nobody to tell.
     let _ = sd_notify::notify(false, states);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::shared::Events;
+    use crate::control::api::EventKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn news_that_are_left_for_other_things_are_told_afterwards_and_once() {
+        let events = Events::new();
+        let mut news = News { events: events.listen(), gathered: None };
+        let web = "web".parse().expect("a name");
+        for file in ["one", "two"] {
+            events.tell(&web, EventKind::Processing { file: file.to_owned() });
+        }
+        tokio::time::timeout(GATHER / 2, news.come()).await.expect_err("they are being gathered");
+        tokio::time::timeout(GATHER, news.come()).await.expect("told");
+        tokio::time::timeout(GATHER * 2, news.come()).await.expect_err("told already");
+    }
 }
