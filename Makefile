@@ -6,7 +6,7 @@
 #   make test        everything that a change has to pass; boots hosts, so it needs root
 #   make test-handover   of that, what users notice of a move: a line of counts for each route and program;
 #                    HANDOVER_DEPLOYMENTS=200 for more than ten moves each
-#   make readme      of that, the commands of README's chapter on the life of a release
+#   make readme      of that, the commands, settings and units of README's chapter on the life of a release
 #   make check-all   that, the tests that take long, the demo and the shipped build
 #   make clean       what was built; test hosts of this checkout are ended
 #
