@@ -167,3 +167,35 @@ fn each_fault_is_found_at_its_line() {
     let wrong: Vec<String> = judged.map(|(name, why)| format!("{name}: {why}")).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+#[test]
+fn the_rule_alone_is_what_all_files_anew_would_have_and_touches_no_other() {
+    for words in [&["--health", "/"][..], &["--route", "nftables"], &["--accept", "signal"]] {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let site = Site::new(&words);
+        let (app, unit) = (site.0.path().join("etc/slotd/apps/web.toml"), site.unit(Path::new("web@.service")));
+        let rule = site.0.path().join("etc/polkit-1/rules.d/50-slotd-web.rules");
+        let read = |path: &Path| fs::read_to_string(path).expect("readable");
+        let settings = "on_result = [\"stuck\"]\n".to_owned()
+            + &read(&app)
+            + "[hooks]\ndeploy = \"web-migrate@\"\nbuild = \"web-build@\"\n";
+        fs::write(&app, settings).expect("written");
+        let changed = read(&unit) + "# changed by hand\n";
+        fs::write(&unit, &changed).expect("written");
+
+        let shown = site.slotctl(&["new", "web", "--rule"]);
+        assert_eq!(shown.status.code(), Some(0), "{}", String::from_utf8_lossy(&shown.stderr));
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("slotd-lend@web:web-build@"));
+        assert!(!read(&rule).contains("web-build@"), "it is shown, and not written");
+        site.slotctl(&["new", "web", "--rule", "--write"]);
+        let alone = read(&rule);
+        assert!(alone.contains("web-migrate@") && alone.contains("slotd-notify@web"), "{alone}");
+        assert_eq!(read(&unit), changed);
+        site.write(&words);
+        assert_eq!(read(&rule), alone);
+    }
+    let site = Site::new(&[]);
+    let refused = site.slotctl(&["new", "other", "--rule"]);
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("other.toml"));
+}

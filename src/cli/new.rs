@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::config::app::Accept;
 use crate::config::daemon::DEFAULT_APPS_DIR;
-use crate::config::host::{DEFAULT_PORTS, PlannedFile, Scaffold, ScaffoldPlan, ScaffoldRoute, ServiceType};
-use crate::config::{AppSettings, load_app};
+use crate::config::host::{
+    DEFAULT_PORTS, PlannedFile, Scaffold, ScaffoldPlan, ScaffoldRoute, ServiceType, polkit_file,
+};
+use crate::config::{AppSettings, ConfigError, load_app};
 use crate::control::api::ApiError;
 use crate::model::route::PortRange;
 use crate::model::{AppName, Code, Exit};
@@ -26,8 +28,12 @@ pub struct Args {
     /// The app: it names the files, the units and, without --user, the user
     app: AppName,
     /// The command line of a slot, whose files stand at /srv/APP
-    #[arg(long, value_name = "COMMAND")]
-    exec: String,
+    #[arg(long, value_name = "COMMAND", required_unless_present = "rule")]
+    exec: Option<String>,
+    /// Only polkit's rule, as an app that is there needs it by its settings: after a change of its hooks, its probes or of
+    /// on_result
+    #[arg(long, conflicts_with_all = ["exec", "port", "user", "health", "force"])]
+    rule: bool,
     /// The port that users call
     #[arg(long)]
     port: Option<u16>,
@@ -90,8 +96,9 @@ struct File<'a> {
 /// Shows the plan, or carries it out.
 pub fn run(args: Args, out: &Output) -> Result<Ending, Failure> {
     let step = format!("new {}", args.app);
-    let (write, force, app, root) = (args.write, args.force, args.app.clone(), args.root.clone());
-    let (plan, left) = plan(args).during(&step)?;
+    // The rule is slotd's to say; whatever stands there is what it said before.
+    let (write, force, app, root) = (args.write, args.force || args.rule, args.app.clone(), args.root.clone());
+    let (plan, left) = if args.rule { rule(args) } else { plan(args) }.during(&step)?;
     out.document(&Plan {
         files: plan
             .files
@@ -134,7 +141,9 @@ fn plan(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
     let probe_units = there.as_ref().map(AppSettings::probe_units).unwrap_or_default();
     let hooks = there.as_ref().map(|settings| settings.hooks.clone()).unwrap_or_default();
     let notifies = there.as_ref().is_some_and(|settings| !settings.on_result.is_empty());
-    let Args { app, exec, port, route, ports, user, service_type, health, accept, .. } = args;
+    let Args { app, exec: Some(exec), port, route, ports, user, service_type, health, accept, .. } = args else {
+        return Err(ApiError::new(Code::ConfigInvalid, "what runs a slot is said by --exec"));
+    };
     let state = settings.state_dir;
     let scaffold = Scaffold {
         app,
@@ -162,6 +171,31 @@ fn plan(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
     let left = there.map(|_| file);
     plan.files.retain(|planned| Some(&planned.path) != left.as_ref());
     Ok((plan, left))
+}
+
+/// The rule alone, for the app as its settings say it is.
+fn rule(args: Args) -> Result<(ScaffoldPlan, Option<PathBuf>), ApiError> {
+    let root = args.root.as_deref().unwrap_or(Path::new("/"));
+    let wrong = |errors: Vec<ConfigError>| match errors.first() {
+        Some(error) => ApiError::from(error.fault()).next(format!("slotctl check {}", args.app)),
+        None => {
+            ApiError::new(Code::ConfigInvalid, "the settings are wrong").next(format!("slotctl check {}", args.app))
+        }
+    };
+    let settings = daemon_settings(root).map_err(wrong)?;
+    let file = below(root, &settings.apps_dir.join(format!("{}.toml", args.app)));
+    let app = load_app(&file, &settings.defaults).map_err(wrong)?;
+    let plan = Scaffold::of(&app, &settings.state_dir).plan();
+    let mut plan = plan.map_err(|error| ApiError::new(Code::ConfigInvalid, error.to_string()))?;
+    let rule = polkit_file(&app.name);
+    plan.files.retain(|file| file.path == rule);
+    plan.files.iter_mut().for_each(|file| file.path = below(root, &file.path));
+    plan.by_hand.clear();
+    // polkit notices by itself; systemd, of the units that the rule is about, doesn't.
+    let lines = ["systemctl daemon-reload".to_owned(), format!("slotctl check {}", app.name)];
+    plan.commands = lines.iter().map(|line| line.split(' ').map(str::to_owned).collect()).collect();
+    plan.try_it = format!("slotctl status {}", app.name);
+    Ok((plan, None))
 }
 
 fn show(plan: &ScaffoldPlan, left: Option<&Path>, out: &Output) {

@@ -21,7 +21,7 @@ pub fn add_to(world: &World, hooks: &str) {
     world.host.write("/etc/systemd/system/web-build@.service", unit(""));
     world.settings("web", &format!("[hooks]\nbuild = \"web-build@\"\n{hooks}"));
     // polkit's rule follows the settings.
-    let new = "new web --exec /srv/web/bin/web --port 8080 --health /health --write --force";
+    let new = "new web --rule --write";
     world.ok(new);
 }
 

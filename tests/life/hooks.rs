@@ -33,7 +33,7 @@ pub fn add(world: &World, points: &[&str]) {
     }
     world.settings("web", &format!("[hooks]\n{}", lines(points)));
     // polkit's rule follows the settings.
-    let new = "new web --exec /srv/web/bin/web --port 8080 --health /health --write --force";
+    let new = "new web --rule --write";
     world.ok(new);
 }
 

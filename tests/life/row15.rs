@@ -97,7 +97,7 @@ fn row15_story() {
         &shown(&checked),
         &["slotd-notify@.service doesn't exist", "no rule of polkit names slotd-notify@web-"],
     );
-    let new = "new web --exec /srv/web/bin/web --port 8080 --health /health --write --force";
+    let new = "new web --rule --write";
     expect_exit(&world.slotctl(new), Exit::Degraded as i32);
 
     the_unit_is_missing(&world);

@@ -11,5 +11,7 @@ pub mod unitfile;
 
 pub use check::{Expected, Finding, Profile, Severity, check};
 pub use polkit::PolkitRules;
-pub use scaffold::{DEFAULT_PORTS, PlannedFile, Scaffold, ScaffoldError, ScaffoldPlan, ScaffoldRoute, ServiceType};
+pub use scaffold::{
+    DEFAULT_PORTS, PlannedFile, Scaffold, ScaffoldError, ScaffoldPlan, ScaffoldRoute, ServiceType, polkit_file,
+};
 pub use unitfile::{SearchPath, UnitFile};

@@ -19,7 +19,7 @@ pub(super) fn check(expected: &Expected, rules: &PolkitRules, name: &str, lost: 
             &format!("slotd may not start it, so {lost}"),
             format!(
                 "let a rule allow start and stop of it (where a wider one does, name it there in a comment); \
-                 slotctl new {app} --exec … shows one made from the app's settings"
+                 sudo slotctl new {app} --rule --write makes it of the app's settings"
             ),
         ),
         Err(error) => findings.warning(

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::config::app::Accept;
+use crate::config::app::{Accept, AppSettings, Route};
 use crate::model::layout::DEFAULT_STATE_DIR;
 use crate::model::route::{PortRange, RouteCall, RouteKind};
 use crate::model::{AppName, Hooks};
@@ -186,6 +186,29 @@ impl Scaffold {
             notifies: false,
             accept: Accept::Ready,
             state: DEFAULT_STATE_DIR.into(),
+        }
+    }
+
+    /// An app that is there, as far as polkit's rule goes by it.
+    pub fn of(settings: &AppSettings, state: &Path) -> Self {
+        let route = match settings.route {
+            Route::None | Route::Socket { .. } => ScaffoldRoute::Socket,
+            Route::Nftables { .. } => ScaffoldRoute::Nftables,
+            Route::Haproxy { .. } => ScaffoldRoute::Haproxy,
+            Route::Nginx { .. } => ScaffoldRoute::Nginx,
+        };
+        // Which one it is stands in no rule.
+        let port = (!matches!(settings.route, Route::None)).then_some(1);
+        Scaffold {
+            port,
+            route,
+            // Nor who runs it.
+            user: Some("app".to_owned()),
+            probe_units: settings.probe_units(),
+            hooks: settings.hooks.clone(),
+            notifies: !settings.on_result.is_empty(),
+            state: state.to_owned(),
+            ..Scaffold::new(settings.name.clone(), "/usr/bin/true")
         }
     }
 
