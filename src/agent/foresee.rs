@@ -17,9 +17,9 @@ use crate::units::{UnitControl, UnitStatus};
 
 use super::app::App;
 use super::ask::View;
+use super::changes::{changes_since, hidden};
 use super::deploy::side_of;
 use super::settings::{files, statuses};
-use super::staged::{changes_since, hidden};
 
 /// Of how many past deployments the times are told.
 pub(super) const PAST: u32 = 20;

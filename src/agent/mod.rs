@@ -9,6 +9,7 @@ pub mod app;
 pub mod ask;
 pub mod build;
 mod build_log;
+mod changes;
 pub mod choose;
 pub mod crash;
 mod dependencies;

@@ -14,7 +14,7 @@ use super::ask::Ask;
 use super::intake::{Job, Refused, Source};
 use super::intake_queue::{Bearer, Intake};
 use super::retry::DELAYS;
-use super::staged::Configured;
+use super::staged::Sought;
 
 /// When a build that the host is to blame for is tried again by itself.
 #[derive(Debug, Default)]
@@ -109,9 +109,9 @@ impl<U: UnitControl> App<U> {
 
     fn unbuilt_by_itself(&self) -> Result<Option<Job>, Fault> {
         let Some((of, message)) = self.of_itself()? else { return Ok(None) };
-        match self.configured(&of, None, "automatic", message)? {
-            Configured::Unbuilt(job) => Ok(Some(job)),
-            Configured::Slot(_) => Ok(None),
+        match self.sought(&of, None, "automatic", message)? {
+            Sought::Unbuilt(job) => Ok(Some(job)),
+            Sought::There(_) | Sought::OfTheSameTree(_) => Ok(None),
         }
     }
 

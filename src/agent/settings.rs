@@ -16,7 +16,7 @@ use crate::slots::{SlotStore, unit_digest};
 use crate::units::{UnitControl, UnitStatus};
 
 use super::ask::View;
-use super::staged::{changes, changes_since, has, hidden};
+use super::changes::{changes, changes_since, has, hidden};
 
 /// Files up to this size are compared line by line.
 const MOST_TEXT: u64 = 256 * 1024;

@@ -4,27 +4,25 @@
 //!
 //! What waits is found anew each time; `staged.json` only remembers since when, and under which number it was shown.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::config::AppSettings;
 use crate::config::app::DeployMode;
 use crate::config::chosen::Chosen;
-use crate::config::keys::{self, Entry};
+use crate::config::keys;
 use crate::config::origins::Origin;
-use crate::control::api::{Accepted, ApiError, Change, DeployedStaged, RedeployRequest, Staged, StagedWhat};
+use crate::control::api::{Accepted, ApiError, DeployedStaged, RedeployRequest, Staged, StagedWhat};
 use crate::control::service::Caller;
 use crate::durable::{read_json, write_json};
 use crate::model::deployment::{Kind, Otherwise};
-use crate::model::setting::{Inputs, Said, Used};
+use crate::model::setting::{Inputs, Said};
 use crate::model::slot::SlotRecord;
-use crate::model::{Class, Code, Digest, Fault, SlotName, Timestamp};
-use crate::slots::{SlotStore, Stored};
+use crate::model::{Code, Digest, Fault, SlotName, Timestamp};
+use crate::slots::Stored;
 use crate::units::UnitControl;
 
 use super::ahead::Ahead;
 use super::app::App;
+use super::changes::{changes_since, hidden};
 use super::choose;
 use super::intake::{Job, Source};
 use super::verbs::Verb;
@@ -133,13 +131,10 @@ impl<U: UnitControl> App<U> {
         let Some((of, message)) = self.of_itself()? else { return Ok(None) };
         let current = self.ground.current();
         let is_release = message.is_none();
-        match self.configured(&of, None, "automatic", message)? {
-            // That is seen to by `build_what_is_set`; then it is chosen.
-            Configured::Unbuilt(_) => Ok(None),
-            Configured::Slot(slot) => {
-                Ok(self.unless_quarantined(slot).filter(|slot| is_release || current.as_ref() != Some(slot)))
-            }
-        }
+        // What has to be built first is seen to by `build_what_is_set`; then it is chosen.
+        let slot = self.configured(&of, None, "automatic", message)?;
+        let slot = slot.and_then(|slot| self.unless_quarantined(slot));
+        Ok(slot.filter(|slot| is_release || current.as_ref() != Some(slot)))
     }
 
     /// Of which slot what goes live by itself is made, if anything does; for a changed setting with its message.
@@ -169,8 +164,8 @@ impl<U: UnitControl> App<U> {
         Ok(known.is_some_and(|known| known != keys::inputs(&self.ground.settings)))
     }
 
-    /// The slot of the same release as `of` with what is set now: `of` itself, one that is there, or a new one. Where its
-    /// tree has to be built anew, what would build it.
+    /// The slot of the same release as `of` with what is set now: `of` itself, one that is there, or a new one; none yet where
+    /// its tree has to be built first.
     ///
     /// `text`: of what files the build's unit is now, where that counts. By itself nothing is built anew for them: an upgrade
     /// of some package may bring a drop-in.
@@ -180,7 +175,25 @@ impl<U: UnitControl> App<U> {
         text: Option<&Digest>,
         by: &str,
         message: Option<String>,
-    ) -> Result<Configured, Fault> {
+    ) -> Result<Option<SlotName>, Fault> {
+        match self.sought(of, text, by, message.clone())? {
+            Sought::There(slot) => Ok(Some(slot)),
+            Sought::Unbuilt(_) => Ok(None),
+            Sought::OfTheSameTree(inputs) => {
+                let made = self.ground.store.redeploy(of, inputs, by, message);
+                made.map(Some).map_err(|error| error.fault())
+            }
+        }
+    }
+
+    /// The same, and nothing is made.
+    pub(super) fn sought(
+        &self,
+        of: &SlotName,
+        text: Option<&Digest>,
+        by: &str,
+        message: Option<String>,
+    ) -> Result<Sought, Fault> {
         let store = &self.ground.store;
         let inputs = keys::inputs(&self.ground.settings);
         let record = store.record(of).map_err(|error| error.fault())?;
@@ -189,7 +202,7 @@ impl<U: UnitControl> App<U> {
             _ => true,
         };
         if record.inputs() == inputs && built_so(&record) {
-            return Ok(Configured::Slot(of.clone()));
+            return Ok(Sought::There(of.clone()));
         }
         let slots = store.slots().map_err(|error| error.fault())?;
         let same = slots.into_iter().filter(|entry| entry.name.version == of.version);
@@ -197,14 +210,14 @@ impl<U: UnitControl> App<U> {
             |entry| matches!(&entry.stored, Stored::Slot(record) if record.inputs() == inputs && built_so(record)),
         );
         if let Some(slot) = made.map(|entry| entry.name).max_by_key(|name| name.redeployment) {
-            return Ok(Configured::Slot(slot));
+            return Ok(Sought::There(slot));
         }
         if record.inputs().build == inputs.build && built_so(&record) {
-            return store.redeploy(of, inputs, by, message).map(Configured::Slot).map_err(|error| error.fault());
+            return Ok(Sought::OfTheSameTree(inputs));
         }
         let (source, by) = (Source::Kept(of.clone()), by.to_owned());
         let (file, version) = (record.origin.file, Some(of.version.clone()));
-        Ok(Configured::Unbuilt(Job { source, file, version, sha256: None, by, message }))
+        Ok(Sought::Unbuilt(Job { source, file, version, sha256: None, by, message }))
     }
 
     /// What has to be built before all that is staged can be brought together.
@@ -213,21 +226,18 @@ impl<U: UnitControl> App<U> {
         self.look_at_build().await;
         let release = self.releases()?.into_iter().next();
         let Some(of) = release.or_else(|| self.ground.current()) else { return Ok(None) };
-        match self.configured(&of, self.build_text.as_ref(), &caller.name, message)? {
-            Configured::Unbuilt(job) => Ok(Some(job)),
-            Configured::Slot(_) => Ok(None),
+        match self.sought(&of, self.build_text.as_ref(), &caller.name, message)? {
+            Sought::Unbuilt(job) => Ok(Some(job)),
+            Sought::There(_) | Sought::OfTheSameTree(_) => Ok(None),
         }
     }
 
     /// That slot, which is built by now.
     fn built(&self, of: &SlotName, caller: &Caller, message: Option<String>) -> Result<SlotName, ApiError> {
-        match self.configured(of, self.build_text.as_ref(), &caller.name, message)? {
-            Configured::Slot(slot) => Ok(slot),
-            Configured::Unbuilt(_) => {
-                let message = format!("what builds {of} has changed while it was built");
-                Err(ApiError::new(Code::RequestBusy, message).next(format!("slotctl staged {}", self.name())))
-            }
-        }
+        self.configured(of, self.build_text.as_ref(), &caller.name, message)?.ok_or_else(|| {
+            let message = format!("what builds {of} has changed while it was built");
+            ApiError::new(Code::RequestBusy, message).next(format!("slotctl staged {}", self.name()))
+        })
     }
 
     /// Brings all that is staged together into one deployment.
@@ -308,77 +318,12 @@ impl<U: UnitControl> App<U> {
     }
 }
 
-/// A slot, or what would make it.
-pub(super) enum Configured {
+/// What there is of a slot with what is set.
+pub(super) enum Sought {
     /// It is there.
-    Slot(SlotName),
+    There(SlotName),
+    /// It can be made of the tree that there is, with this.
+    OfTheSameTree(Inputs),
     /// Its tree has to be built first.
     Unbuilt(Job),
-}
-
-/// In what a slot with these inputs, brought live by these settings, would differ from what `slot` has, or from what the
-/// deployment that brought it live went by.
-pub(super) fn changes_since(
-    settings: &AppSettings,
-    store: &SlotStore,
-    slot: &SlotName,
-    inputs: &Inputs,
-) -> Result<Vec<Change>, Fault> {
-    let record = store.record(slot).map_err(|error| error.fault())?;
-    let used = store.used(slot);
-    let held = has(&record, used.as_ref());
-    let (as_set, mut set) = (settings.as_set(), keys::of_inputs(inputs));
-    if used.is_some() {
-        // A key of a later slotd that nobody has said anything about is no change.
-        let is_known = |key: &str| held.iter().any(|held| held.key == key) || settings.origins.get(key).is_some();
-        let next = |key: &str| is_used(key) && is_known(key);
-        set.extend(keys::entries(&as_set).into_iter().filter(|entry| next(&entry.key)));
-    }
-    let mut changes = changes(held, set);
-    // What belongs to the way by which users come waits with it.
-    for change in changes.iter_mut().filter(|change| settings.waits_with_the_way(&change.key)) {
-        change.class = Class::OwnStep;
-    }
-    Ok(changes)
-}
-
-/// Whether a deployment goes by it, rather than what a slot has for good, or what holds at once.
-fn is_used(key: &str) -> bool {
-    matches!(keys::class_of(key), Class::NextDeployment | Class::OwnStep)
-}
-
-/// What a slot goes by.
-pub(super) fn has(record: &SlotRecord, used: Option<&Used>) -> Vec<Entry> {
-    let used = used.iter().flat_map(|used| &used.settings);
-    let used = used.filter(|(key, _)| is_used(key));
-    let used = used.map(|(key, value)| Entry { key: key.clone(), value: value.clone() });
-    used.chain(keys::of_inputs(&record.inputs())).collect()
-}
-
-/// How two sides differ in what doesn't hold at once anyway.
-pub(super) fn changes(from: Vec<Entry>, to: Vec<Entry>) -> Vec<Change> {
-    let by_key = |entries: Vec<Entry>| {
-        let entries = entries.into_iter().filter(|entry| keys::class_of(&entry.key) != Class::AtOnce);
-        entries.map(|entry| (entry.key, entry.value)).collect::<BTreeMap<_, _>>()
-    };
-    let (mut from, to) = (by_key(from), by_key(to));
-    let mut changes = Vec::new();
-    for (key, value) in to {
-        let before = from.remove(&key);
-        if before.as_ref() != Some(&value) {
-            changes.push((key, before, Some(value)));
-        }
-    }
-    changes.extend(from.into_iter().map(|(key, value)| (key, Some(value), None)));
-    changes.sort();
-    let change = |(key, from, to): (String, _, _)| Change { class: keys::class_of(&key), hidden: false, key, from, to };
-    changes.into_iter().map(change).collect()
-}
-
-/// The same change, without a value that only those who may operate are shown.
-pub(super) fn hidden(change: Change) -> Change {
-    match keys::is_secret(&change.key) {
-        true => Change { from: None, to: None, hidden: true, ..change },
-        false => change,
-    }
 }

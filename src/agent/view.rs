@@ -11,9 +11,9 @@ use crate::units::UnitControl;
 
 use super::app::{App, Work};
 use super::ask::View;
+use super::changes::changes_since;
 use super::intake_queue::Taking;
 use super::retry::{self, Retry};
-use super::staged::changes_since;
 use super::{choose, orphan};
 
 impl<U: UnitControl> App<U> {

@@ -240,7 +240,7 @@ pub fn row04_refusal(world: &World) {
         expect_exit(&refused, 5);
         expect_parts(&shown(&refused), &["config.unit", why, "slotctl check web"]);
     }
-    expect_refused(world, "logs web 2.0.0 --build", 5, "wasn't built");
+    expect_refused(world, "logs web 2.0.0 --build", 4, "unknown.slot");
     world.host.ok(&format!(
         "rm /etc/systemd/system/web-build@.service && systemctl daemon-reload && sed -i /hooks/,+1d {file} && systemctl reload slotd"
     ));
