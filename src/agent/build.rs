@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::artifact::{Manifest, pack};
-use crate::deployment::host::{TRY_AGAIN, how_it_ended, is_hosts_fault, unusable};
+use crate::deployment::host::{TRY_AGAIN, endless, how_it_ended, is_hosts_fault, not_done, unusable};
 use crate::durable;
 use crate::model::evidence::{Evidence, MAX_JOURNAL_LINES};
 use crate::model::setting::BuildInputs;
@@ -86,9 +86,7 @@ impl<U: UnitControl> Hands<U> {
         let name = inputs.unit.unit(&slot.instance(1));
         let status = self.status(&name).await?;
         let wrong = |message: &str| Some(Fault::new(Code::ConfigUnit, format!("the build hook {name} {message}")));
-        let fault = unusable(&name, &status).or_else(|| match &status {
-            status if !status.runs_to_end => wrong("is no oneshot, or stays active: nobody can tell when it is done"),
-            status if status.start_limit.is_none() => wrong("has no TimeoutStartSec=: it could run for ever"),
+        let fault = unusable(&name, &status).or_else(|| endless(&status).and_then(wrong)).or_else(|| match &status {
             status if status.need_reload => {
                 wrong("has changed on disk and systemd doesn't know it: systemctl daemon-reload")
             }
@@ -304,11 +302,5 @@ pub(super) fn environment(fault: Fault) -> Refused {
 }
 
 pub(super) fn control(error: UnitError) -> Refused {
-    let code = match &error {
-        UnitError::NotFound(_) => Code::UnitMissing,
-        UnitError::Masked(_) => Code::UnitMasked,
-        UnitError::Timeout { .. } => Code::StepTimeout,
-        _ => Code::UnitControl,
-    };
-    environment(Fault::new(code, error.to_string()))
+    environment(not_done(&error))
 }

@@ -26,15 +26,7 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
     let wish = otherwise.strategy;
     let mut refusals = of_settings(settings, wish);
     let how = how(&view.store, otherwise, slot)?;
-    let plan = match Plan::of(settings, how, Kind::Deploy, from.as_ref(), &to) {
-        Ok(plan) => Some(plan),
-        Err(fault) if refusals.is_empty() => {
-            let fix = format!("slotctl check {app}");
-            refusals.push(PlannedRefusal { code: fault.code, message: fault.message, fix });
-            None
-        }
-        Err(_) => None,
-    };
+    let plan = plan_or_why(settings, how, (from.as_ref(), &to), &mut refusals);
     if let Some(quarantine) = entry.quarantine {
         refusals.push(PlannedRefusal {
             code: Code::ReleaseQuarantined,
@@ -55,6 +47,25 @@ pub(super) fn planned(app: &AppName, view: &View, slot: &SlotName, otherwise: Ot
     Ok(drawn(settings, wish, (from, to), plan, refusals))
 }
 
+/// The plan; where there can be none, and nothing else has been said of that yet, `refusals` get the reason.
+fn plan_or_why(
+    settings: &AppSettings,
+    how: How,
+    (from, to): (Option<&Side>, &Side),
+    refusals: &mut Vec<PlannedRefusal>,
+) -> Option<Plan> {
+    match Plan::of(settings, how, Kind::Deploy, from, to) {
+        Ok(plan) => Some(plan),
+        Err(fault) => {
+            if refusals.is_empty() {
+                let fix = format!("slotctl check {}", settings.name);
+                refusals.push(PlannedRefusal { code: fault.code, message: fault.message, fix });
+            }
+            None
+        }
+    }
+}
+
 /// What taking the way that is set would do; nothing, where users come by it. `up`: the app serves, or would at once.
 pub(super) fn planned_route(view: &View, otherwise: Otherwise, up: bool) -> Result<Planned, ApiError> {
     let (app, settings) = (&view.settings.name, view.settings.as_set());
@@ -72,15 +83,7 @@ pub(super) fn planned_route(view: &View, otherwise: Otherwise, up: bool) -> Resu
     let (kept, wish) = (Reach::of(&view.settings), otherwise.strategy);
     let mut refusals = of_settings(&settings, wish);
     let how = How { strategy: wish, migration: Default::default() };
-    let plan = match Plan::of(&settings, how, Kind::Deploy, Some(&from), &to) {
-        Ok(plan) => Some(plan),
-        Err(fault) if refusals.is_empty() => {
-            let fix = format!("slotctl check {app}");
-            refusals.push(PlannedRefusal { code: fault.code, message: fault.message, fix });
-            None
-        }
-        Err(_) => None,
-    };
+    let plan = plan_or_why(&settings, how, (Some(&from), &to), &mut refusals);
     if let Some(message) = kept.contradicts(set) {
         let fix = format!("sudoedit /etc/slotd/apps/{app}.toml");
         refusals.push(PlannedRefusal { code: Code::RouteUnsupported, message, fix });

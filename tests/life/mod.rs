@@ -62,6 +62,17 @@ pub fn world(hint: &str) -> Tidy {
     Tidy::new(world)
 }
 
+/// What `check` says of the app with these lines at the end of its settings; they go again.
+#[track_caller]
+pub fn expect_checked(world: &World, lines: &str, exit: i32, parts: &[&str]) {
+    let file = "/etc/slotd/apps/web.toml";
+    world.host.ok(&format!("cp {file} /root/web.toml && printf '%s' '{lines}' >>{file}"));
+    let checked = world.slotctl("check web");
+    world.host.ok(&format!("mv /root/web.toml {file}"));
+    assert_eq!(checked.status.code(), Some(exit), "{lines}: {}", shown(&checked));
+    expect_parts(&shown(&checked), parts);
+}
+
 /// Whether the app has this slot, in whatever state.
 pub fn has(world: &World, slot: &str) -> bool {
     world.slots("web").iter().any(|line| line.starts_with(&format!("{slot} ")))

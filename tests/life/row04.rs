@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{builds, expect_refused, has, world};
+use super::{builds, expect_checked, expect_refused, has, world};
 use crate::support::host::{shown, text};
 use crate::support::wait_until;
 use crate::support::workshop::{expect_exit, expect_parts};
@@ -201,13 +201,7 @@ pub fn row04_refusal(world: &World) {
     let before = world.slots("web");
     world.supply_server();
     let file = "/etc/slotd/apps/web.toml";
-    let check = |lines: &str, exit: i32, parts: &[&str]| {
-        world.host.ok(&format!("cp {file} /root/web.toml && printf '%s' '{lines}' >>{file}"));
-        let checked = world.slotctl("check web");
-        world.host.ok(&format!("mv /root/web.toml {file}"));
-        assert_eq!(checked.status.code(), Some(exit), "{lines}: {}", shown(&checked));
-        expect_parts(&shown(&checked), parts);
-    };
+    let check = |lines: &str, exit: i32, parts: &[&str]| expect_checked(world, lines, exit, parts);
     check("[build.env]\nA = \"1\"\n", 3, &["[build] without a build hook"]);
     check("[hooks]\nbuild = \"web-build@\"\n[build]\nnet = true\n", 3, &["unknown key `net`"]);
     check("[hooks]\nbuild = \"web-build@\"\n[build.env]\nSLOTD_X = \"1\"\n", 3, &["SLOTD_X is set by slotd"]);

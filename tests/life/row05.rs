@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{expect_refused, hooks, world};
+use super::{expect_checked, expect_refused, hooks, world};
 use crate::support::host::shown;
 use crate::support::wait_until;
 use crate::support::workshop::{expect_exit, expect_parts};
@@ -129,13 +129,7 @@ fn row05_story() {
 pub fn row05_refusal(world: &World) {
     let (before, run) = (world.slots("web"), run_of(world, "2.0.0"));
     let file = "/etc/slotd/apps/web.toml";
-    let check = |lines: &str, exit: i32, parts: &[&str]| {
-        world.host.ok(&format!("cp {file} /root/web.toml && printf '%s' '{lines}' >>{file}"));
-        let checked = world.slotctl("check web");
-        world.host.ok(&format!("mv /root/web.toml {file}"));
-        assert_eq!(checked.status.code(), Some(exit), "{lines}: {}", shown(&checked));
-        expect_parts(&shown(&checked), parts);
-    };
+    let check = |lines: &str, exit: i32, parts: &[&str]| expect_checked(world, lines, exit, parts);
     check("[hooks]\ndeploy = \"web@\"\n", 3, &["web@ is a unit of the app itself"]);
     check("[hooks]\ndeploy = \"web-deploy.service\"\n", 3, &["web-deploy.service"]);
     check("[hooks]\npre_start = \"web-deploy@\"\n", 3, &["unknown key `pre_start`"]);

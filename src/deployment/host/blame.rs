@@ -149,15 +149,18 @@ pub(super) fn probe_of(fault: &Fault) -> Option<String> {
 
 /// systemd didn't do or say what was asked: not the release's fault.
 pub(super) fn control(error: &UnitError) -> Failure {
-    environment(Fault::new(
-        match error {
-            UnitError::NotFound(_) => Code::UnitMissing,
-            UnitError::Masked(_) => Code::UnitMasked,
-            UnitError::Denied { .. } | UnitError::Conflict { .. } | UnitError::Refused { .. } | UnitError::Bus(_) => {
-                Code::UnitControl
-            }
-            UnitError::Timeout { .. } => Code::StepTimeout,
-        },
-        error.to_string(),
-    ))
+    environment(not_done(error))
+}
+
+/// What systemd didn't do or say, as a fault.
+pub fn not_done(error: &UnitError) -> Fault {
+    let code = match error {
+        UnitError::NotFound(_) => Code::UnitMissing,
+        UnitError::Masked(_) => Code::UnitMasked,
+        UnitError::Denied { .. } | UnitError::Conflict { .. } | UnitError::Refused { .. } | UnitError::Bus(_) => {
+            Code::UnitControl
+        }
+        UnitError::Timeout { .. } => Code::StepTimeout,
+    };
+    Fault::new(code, error.to_string())
 }

@@ -54,11 +54,7 @@ impl<U: UnitControl> Host<U> {
         for unit in facts.hooks() {
             let status = self.status(&unit).await?;
             let wrong = |message: &str| Some(Fault::new(Code::ConfigUnit, format!("the hook {unit} {message}")));
-            let fault = unusable(&unit, &status).or_else(|| match (status.runs_to_end, status.start_limit) {
-                (false, _) => wrong("is no oneshot, or stays active: nobody can tell when it is done"),
-                (true, None) => wrong("has no TimeoutStartSec=: it could run for ever"),
-                (true, Some(_)) => None,
-            });
+            let fault = unusable(&unit, &status).or_else(|| endless(&status).and_then(wrong));
             if let Some(fault) = fault {
                 return Err(environment(fault));
             }
@@ -202,6 +198,15 @@ impl<U: UnitControl> Host<U> {
 
 fn failed(point: HookPoint, unit: &UnitName, how: &str) -> Fault {
     Fault::new(Code::HookFailed, format!("the {point} hook {unit} {how}"))
+}
+
+/// Why nobody could tell when a hook is done.
+pub fn endless(status: &UnitStatus) -> Option<&'static str> {
+    match (status.runs_to_end, status.start_limit) {
+        (false, _) => Some("is no oneshot, or stays active: nobody can tell when it is done"),
+        (true, None) => Some("has no TimeoutStartSec=: it could run for ever"),
+        (true, Some(_)) => None,
+    }
 }
 
 /// How a hook ended, for people.

@@ -20,9 +20,9 @@ mod used;
 mod vigil;
 
 use along::REJOIN_LIMIT;
-pub use blame::{is_hosts_fault, unusable};
+pub use blame::{is_hosts_fault, not_done, unusable};
 pub use gate::is_awake;
-pub use hook::{TRY_AGAIN, how_it_ended};
+pub use hook::{TRY_AGAIN, endless, how_it_ended};
 use unit::ASK_AGAIN_LIMIT;
 pub use unit::target;
 use vigil::SOAK_PATIENCE;
